@@ -1,0 +1,1 @@
+"""Retort's stages: train a LoRA adapter on curated failures, merge it into its base model."""
