@@ -1,5 +1,7 @@
 /** Where every artifact of a run lies, and whether a stage's manifest says that it is done. */
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
+import { relative, resolve, sep } from "node:path";
 import { z } from "zod";
 import type { StageName } from "./stages";
 
@@ -44,29 +46,31 @@ export type StageState =
 /** What a manifest is checked against: the files of one store. */
 export interface Store {
   /** The file's text, or undefined if there is none. */
-  read(uri: string): string | undefined;
-  /** The file's size in bytes, or undefined if there is none. */
-  size(uri: string): number | undefined;
+  read(uri: string): Promise<string | undefined>;
+  /** Every file below a directory: its path relative to it, and its size in bytes. Empty if there is none. */
+  listing(uri: string): Promise<ReadonlyMap<string, number>>;
 }
 
 /** This machine's files. */
 export const localStore: Store = {
-  read: (path) => (localStore.size(path) === undefined ? undefined : readFileSync(path, "utf8")),
-  size: (path) => {
-    const stat = statSync(path, { throwIfNoEntry: false });
-    return stat?.isFile() ? stat.size : undefined;
+  read: (path) => readFile(path, "utf8").catch(unlessAbsent(undefined)),
+  async listing(path) {
+    const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch(unlessAbsent([]));
+    const files = entries.filter((entry) => entry.isFile()).map((entry) => resolve(entry.parentPath, entry.name));
+    return new Map(files.map((file) => [relative(path, file).split(sep).join("/"), statSync(file).size]));
   },
 };
 
 /** A stage is done if its manifest is whole, its own, and every artifact that it names is there with its size. */
-export function stageState(output: string, fingerprint: string, store: Store): StageState {
-  const text = store.read(join(output, ARTIFACTS.manifest));
+export async function stageState(output: string, fingerprint: string, store: Store): Promise<StageState> {
+  const text = await store.read(join(output, ARTIFACTS.manifest));
   if (text === undefined) return { done: false, why: "has not run" };
   const manifest = parseManifest(text);
   if (!manifest) return { done: false, why: "its manifest is torn" };
   if (manifest.fingerprint !== fingerprint) return { done: false, why: "its manifest is another fingerprint's" };
+  const there = await store.listing(output);
   for (const { path, bytes } of manifest.outputs) {
-    const size = store.size(join(output, path));
+    const size = there.get(path);
     if (size === undefined) return { done: false, why: `${path} is gone` };
     if (size !== bytes) return { done: false, why: `${path} has ${size} bytes, not ${bytes}` };
   }
@@ -79,4 +83,12 @@ function parseManifest(text: string): Manifest | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** For a promise of something that need not exist. */
+function unlessAbsent<T>(absent: T): (error: unknown) => T {
+  return (error) => {
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return absent;
+    throw error;
+  };
 }
