@@ -1,6 +1,6 @@
 """Causal attention within each of several rows laid end to end: no token of one row sees another's.
 
-Registered with transformers as "packed"; `bounds` and `lengths` of a `Packed` reach it through the model's forward.
+Registered with transformers as "packed"; `bounds` and `longest` of a `Packed` reach it through the model's forward.
 """
 
 from typing import Any
@@ -27,15 +27,15 @@ def packed_attention(
     dropout: float = 0.0,
     *,
     bounds: torch.Tensor,
-    lengths: tuple[int, ...],
+    longest: int,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """query: [1, heads, N, D]; key, value: [1, key heads, N, D]. Returns [1, N, heads, D], and no weights."""
     if query.is_cuda:
         rows = (x.transpose(1, 2)[0] for x in (query, key, value))
-        longest = max(lengths)
         out = varlen_attn(*rows, bounds, bounds, longest, longest, scale=scaling, window_size=(-1, 0), enable_gqa=True)
         return out[None], None
+    lengths = bounds.diff().tolist()
     parts = [
         scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
         for q, k, v in zip(*(x.split(lengths, dim=2) for x in (query, key, value)), strict=True)

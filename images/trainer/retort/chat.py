@@ -30,7 +30,10 @@ class Example:
 
 
 def question(row: Row, self_critique_format: str) -> str:
-    """What the user says in a training row. `answer`: the instruction alone. `revise`: with the bad answer and its critique."""
+    """What the user says in a training row.
+
+    Format `answer`: the instruction alone. `revise`: the instruction, the bad answer and its critique.
+    """
     if row.kind != "selfCritique" or self_critique_format == "answer":
         return row.instruction
     return (

@@ -1,7 +1,8 @@
 """A place to go on from: `checkpoints/step-N/`, whole or not counted.
 
-`state.safetensors` holds the adapter, its optimizer moments and the best adapter so far; `progress.json`, written last,
-holds the rest and the sha256 of the former. A checkpoint whose hash does not fit is torn, and the one before it is taken.
+`state.safetensors` holds the adapter, its optimizer moments and the best adapter so far; `progress.json`, written
+last, holds the rest and the sha256 of the former. Where that does not fit, the checkpoint is torn and the one before
+it is taken.
 """
 
 import dataclasses
@@ -37,15 +38,19 @@ class Progress:
     tokens: int = 0
 
 
-def save(directory: Path, progress: Progress, weights: Weights, best: Weights, optimizer: torch.optim.Optimizer) -> Path:
+def save(
+    directory: Path, progress: Progress, weights: Weights, best: Weights, optimizer: torch.optim.Optimizer
+) -> Path:
     """Writes `step-N/` and removes all but the newest KEPT checkpoints. Returns its path."""
     path = directory / f"step-{progress.step}"
     part = directory / f"step-{progress.step}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    moments = {f"{m}.{name}": optimizer.state[w][m] for name, w in weights.items() if w in optimizer.state for m in MOMENTS}
-    tensors = {f"weights.{n}": w for n, w in weights.items()} | {f"best.{n}": w for n, w in best.items()} | moments
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part / "state.safetensors")
+    tensors = {f"weights.{name}": w for name, w in weights.items()} | {f"best.{name}": w for name, w in best.items()}
+    for name, weight in weights.items():
+        if state := optimizer.state.get(weight):
+            tensors |= {f"{moment}.{name}": state[moment] for moment in MOMENTS}
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, part / "state.safetensors")
     record = {"sha256": sha256_of(part / "state.safetensors"), "progress": dataclasses.asdict(progress)}
     (part / "progress.json").write_text(json.dumps(record))
     shutil.rmtree(path, ignore_errors=True)
@@ -77,7 +82,7 @@ def restore(tensors: Weights, weights: Weights, optimizer: torch.optim.Optimizer
             weight.copy_(tensors[f"weights.{name}"])
             if f"{MOMENTS[0]}.{name}" in tensors:
                 moments = {m: tensors[f"{m}.{name}"].to(weight.device) for m in MOMENTS}
-                optimizer.state[weight] = {"step": torch.tensor(float(step))} | moments
+                optimizer.state[weight] = {"step": torch.tensor(float(step), device=weight.device)} | moments
     return {name.removeprefix("best."): tensor for name, tensor in tensors.items() if name.startswith("best.")}
 
 

@@ -17,7 +17,7 @@ def emit(event: str, stage: str, **fields: Any) -> None:
 
 
 def progress(stage: str, phase: str, step: int, of: int, unit: str, **fields: Any) -> None:
-    """How far a phase is: `step` of `of` `unit`s, with `loss`, `tokensPerSecond`, `secondsLeft` where they are known."""
+    """How far a phase is: `step` of `of` `unit`s, with `loss`, `tokensPerSecond`, `secondsLeft` where known."""
     emit("progress", stage, phase=phase, step=step, of=of, unit=unit, **fields)
 
 

@@ -1,4 +1,4 @@
-"""`manifest.json`: written last, the truth about a stage. A stage with a valid one is done, whatever became of its Job."""
+"""`manifest.json`, written last: the truth about a stage. With a valid one it is done, whatever became of its Job."""
 
 import hashlib
 import json

@@ -65,7 +65,7 @@ def _checked(uri: str, directory: Path) -> Path:
 
 
 def _cached(uri: str, revision: str, make: Callable[[Path], object]) -> Path:
-    """The directory that `make` fills, made once: renamed into place when whole, under a lock that a dead owner frees."""
+    """The directory that `make` fills, once: renamed into place when whole, under a lock that a dead owner frees."""
     cache = Path(os.environ["RETORT_CACHE"])
     cache.mkdir(parents=True, exist_ok=True)
     directory = cache / f"model-{hashlib.sha256(f'{uri}@{revision}'.encode()).hexdigest()[:16]}"

@@ -1,11 +1,15 @@
 """Rows end to end, without padding: an update's rows split by tokens into micro-batches."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from retort.chat import IGNORED, Example
+
+LONGEST_STEP = 512  # a compiled layer is compiled anew for each value of `longest`: let there be few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,29 +18,29 @@ class Packed:
 
     ids, positions, targets: [1, N] int64, positions starting again at 0 with each row. `targets[0, i]` is the token
     that token i should predict, IGNORED at the end of each row, so that no row predicts the next one's start.
-    bounds: [R + 1] int32, where each row starts, and N. lengths: the rows' lengths.
+    bounds: [R + 1] int32, where each row starts, and N. longest: no row is longer (in tokens, rounded up).
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     targets: torch.Tensor
     bounds: torch.Tensor
-    lengths: tuple[int, ...]
+    longest: int
 
     def to(self, device: torch.device) -> "Packed":
         tensors = {name: getattr(self, name).to(device) for name in ("ids", "positions", "targets", "bounds")}
-        return Packed(**tensors, lengths=self.lengths)
+        return Packed(**tensors, longest=self.longest)
 
 
 def pack(rows: Sequence[Example]) -> Packed:
     """Lays at least one row end to end."""
-    lengths = tuple(len(row) for row in rows)
+    lengths = [len(row) for row in rows]
     return Packed(
         ids=torch.tensor([[token for row in rows for token in row.ids]]),
         positions=torch.cat([torch.arange(n) for n in lengths])[None],
         targets=torch.tensor([[label for row in rows for label in [*row.labels[1:], IGNORED]]]),
-        bounds=torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32),
-        lengths=lengths,
+        bounds=torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32),
+        longest=math.ceil(max(lengths) / LONGEST_STEP) * LONGEST_STEP,
     )
 
 

@@ -1,4 +1,4 @@
-"""What every stage process does around its own work: read its document, skip if done, stop when asked, write the manifest.
+"""What every stage process does around its own work: document, skip if done, stop when asked, manifest.
 
 The document (JSON, made by jobs/stages.ts) is all a stage knows; `python -m retort.train STAGE.json`.
 """
@@ -57,12 +57,16 @@ class Stage:
         return Path(os.environ["RETORT_WORK"]) / f"{self.stage}-{self.fingerprint[:12]}"
 
 
+Main = Callable[[Stage, Path], dict[str, Any] | None]
+"""A stage's own work, writing into a directory → its metrics, or None where another worker ends the stage."""
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def run_stage(main: Callable[[Stage, Path], dict[str, Any]], resumable: tuple[str, ...] = ()) -> NoReturn:
-    """Runs `main(stage, work_dir)`, which returns the stage's metrics, and ends the process.
+def run_stage(main: Main, resumable: tuple[str, ...] = ()) -> NoReturn:
+    """Runs a stage's own work, keeps its results, and ends the process.
 
     `resumable` names directories of the output that are only there to go on from: no manifest promises them.
     Exit codes: 0 done, 2 the user's mistake (a ValueError: its message, no trace), 143 stopped and saved, 1 the rest.
@@ -73,7 +77,7 @@ def run_stage(main: Callable[[Stage, Path], dict[str, Any]], resumable: tuple[st
     sys.exit(_exit_code(stage, main, resumable))
 
 
-def _exit_code(stage: Stage, main: Callable[[Stage, Path], dict[str, Any]], resumable: tuple[str, ...]) -> int:
+def _exit_code(stage: Stage, main: Main, resumable: tuple[str, ...]) -> int:
     try:
         if manifest.read_valid(stage.output, stage.fingerprint):
             events.emit("skipped", stage.stage, message="a valid manifest is there: nothing to do")
@@ -93,11 +97,13 @@ def _exit_code(stage: Stage, main: Callable[[Stage, Path], dict[str, Any]], resu
         return 1
 
 
-def _run(stage: Stage, main: Callable[[Stage, Path], dict[str, Any]], resumable: tuple[str, ...]) -> None:
+def _run(stage: Stage, main: Main, resumable: tuple[str, ...]) -> None:
     started = now()
     work_dir = stage.work_dir
     work_dir.mkdir(parents=True, exist_ok=True)
     metrics = main(stage, work_dir)
+    if metrics is None:
+        return
     record = {
         "stage": stage.stage,
         "run": stage.run,

@@ -114,7 +114,7 @@ def fetch(uri: str, into: Path) -> Path:
 
 
 def publish(path: Path, uri: str) -> None:
-    """Copies a local file, or every file of a directory, to `uri`. A local `uri` that is `path` itself needs nothing."""
+    """Copies a local file, or every file of a directory, to `uri`; nothing is to be done where `uri` is `path`."""
     if not is_remote(uri):
         if Path(uri).resolve() != path.resolve():
             raise AssertionError(f"a local stage writes in place, not from {path} to {uri}")
