@@ -8,8 +8,9 @@ import { createHash } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { type Lock, LockedError, takeLock } from "./local/lock";
+import { takeLock } from "./local/lock";
 import { EnvironmentError, findPython, pythonVersion } from "./local/python";
+import { reported } from "./visibleError";
 
 export const ROOT = resolve(__dirname, "..");
 
@@ -60,7 +61,7 @@ export async function ensureEnvironment(options: EnvironmentOptions = {}): Promi
     environmentPlan(readStamp(directory), { directory, python: await pythonVersion(python), locks: [...locks.keys()] });
 
   if ((await plan()).do !== "nothing") {
-    const lock = await environmentLock(root);
+    const lock = await takeLock(join(root, ".cache/environment.lock"), "the Python environment .venv");
     try {
       const now = await plan(); // another process may have made it meanwhile
       if (now.do === "create") {
@@ -149,14 +150,6 @@ async function run(command: readonly string[], root: string, problem: string): P
   if (code !== 0) throw new EnvironmentError(problem);
 }
 
-async function environmentLock(root: string): Promise<Lock> {
-  try {
-    return await takeLock(join(root, ".cache/environment.lock"), "the Python environment .venv");
-  } catch (error) {
-    throw error instanceof LockedError ? new EnvironmentError(error.message) : error;
-  }
-}
-
 const stampFile = (directory: string): string => join(directory, "retort.json");
 
 function readStamp(directory: string): Stamp | undefined {
@@ -172,7 +165,6 @@ const sha256 = (file: string): string => createHash("sha256").update(readFileSyn
 if (require.main === module) {
   const { values } = parseArgs({ options: { tests: { type: "boolean", default: false } } });
   ensureEnvironment({ ...values, print: console.log }).catch((error: unknown) => {
-    console.error(error instanceof EnvironmentError ? `error: ${error.message}` : error);
-    process.exitCode = 1;
+    process.exitCode = reported(error);
   });
 }

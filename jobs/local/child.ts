@@ -17,6 +17,8 @@ export interface ChildOptions {
 }
 
 export interface Child {
+  /** The process that holds the leash: it ends last. */
+  readonly pid: number;
   /** The command's exit code; 128 + n if signal n ended it. By then all it printed was read, and no descendant is left. */
   readonly exitCode: Promise<number>;
   /** Asks the command to save and exit (SIGTERM); asked again, kills it and all that it started. */
@@ -39,5 +41,6 @@ export function startChild({ command, cwd, env, log, python, onLine, graceSecond
     leash.on("error", reject);
     leash.on("close", (code) => resolve(code ?? 1));
   });
-  return { exitCode, stop: () => void leash.kill("SIGTERM") };
+  // Without a pid, exitCode rejects with the reason.
+  return { pid: leash.pid ?? 0, exitCode, stop: () => void leash.kill("SIGTERM") };
 }

@@ -1,7 +1,7 @@
 """Runs a command on behalf of a launcher, and lets nothing of it outlive either of them.
 
-`leash.py GRACE_SECONDS LOG COMMAND...`: output goes to LOG and on to stdout; stdin is only there to be closed, which the
-kernel does however the launcher dies. Ends with the command's exit code (128 + n for signal n).
+`leash.py GRACE_SECONDS LOG COMMAND...`: output goes to LOG and on to stdout; stdin is only there to be closed, which
+the kernel does however the launcher dies. Ends with the command's exit code (128 + n for signal n).
 
 SIGTERM is passed on to the command, which saves and exits; a second one kills it. A closed stdin is a SIGTERM, and
 GRACE_SECONDS later a second one. Once the command is gone, so are all its descendants: on Linux even those that left

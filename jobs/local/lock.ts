@@ -3,6 +3,7 @@ import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } 
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { VisibleError } from "../visibleError";
 
 /** A process, told from a later one with the same number by the time it started. */
 interface ProcessId {
@@ -16,8 +17,8 @@ interface Holder extends ProcessId {
   readonly child?: ProcessId;
 }
 
-/** Somebody else holds the lock. The message says who, and what to do. */
-export class LockedError extends Error {
+/** Somebody else holds the lock: who, and what to do. */
+export class LockedError extends VisibleError {
   override readonly name = "LockedError";
 }
 
@@ -63,9 +64,13 @@ export async function takeLock(
     }
     removeStale(path, text);
   }
+  let held = true;
   return {
     setChild: (pid) => replace(path, { ...me, child: processId(pid) }),
-    release: () => rmSync(path, { force: true }),
+    release() {
+      if (held) rmSync(path, { force: true });
+      held = false; // from now on it may be another's
+    },
   };
 }
 

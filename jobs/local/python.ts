@@ -1,9 +1,10 @@
 /** Finds a Python that environments can be made with, or says what to install. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { VisibleError } from "../visibleError";
 
-/** Something on this machine is missing or in the way. The message says what, and what to do; there is no stack trace. */
-export class EnvironmentError extends Error {
+/** Something on this machine is missing or in the way. */
+export class EnvironmentError extends VisibleError {
   override readonly name = "EnvironmentError";
 }
 

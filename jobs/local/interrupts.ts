@@ -1,0 +1,30 @@
+/** Ctrl-C, twice: the first asks what runs to save and exit, the second kills it. */
+import type { Child } from "./child";
+
+const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+
+export class Interrupts {
+  /** The exit code of a program that the signal ended; undefined while there was none. */
+  exitCode: number | undefined;
+  private child: Child | undefined;
+
+  /** `onFirst` is called at the first signal if something runs that saves before it exits. */
+  constructor(private readonly onFirst: () => void) {
+    for (const signal of Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) {
+      process.on(signal, () => this.onSignal(SIGNALS[signal]));
+    }
+  }
+
+  /** What the signals are for from now on. With undefined there is nothing to save: a signal ends this process. */
+  pass(child: Child | undefined): void {
+    this.child = child;
+    if (this.exitCode !== undefined) child?.stop();
+  }
+
+  private onSignal(exitCode: number): void {
+    if (!this.child) process.exit(exitCode);
+    if (this.exitCode === undefined) this.onFirst();
+    this.exitCode ??= exitCode;
+    this.child.stop();
+  }
+}
