@@ -19,6 +19,7 @@ from retort import events, model, storage
 from retort.agreement import Agreement, agreement
 from retort.stage import STOPPING, Stage, Stopped, run_stage
 
+RESUMABLE = ("adapter",)
 LITTLE_SURVIVED = 0.9
 FAR_OFF = 0.5
 OTHER_KINDS = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out")
@@ -158,4 +159,4 @@ def _tensors(shard: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 if __name__ == "__main__":
-    run_stage(main, resumable=("adapter",))
+    run_stage(main, RESUMABLE)

@@ -74,10 +74,11 @@ def run_stage(main: Main, resumable: tuple[str, ...] = ()) -> NoReturn:
     stage = Stage.load(Path(sys.argv[1]))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: STOPPING.set())
-    sys.exit(_exit_code(stage, main, resumable))
+    sys.exit(exit_code_of(stage, main, resumable))
 
 
-def _exit_code(stage: Stage, main: Main, resumable: tuple[str, ...]) -> int:
+def exit_code_of(stage: Stage, main: Main, resumable: tuple[str, ...]) -> int:
+    """`run_stage` within this process: returns the exit code."""
     try:
         if manifest.read_valid(stage.output, stage.fingerprint):
             events.emit("skipped", stage.stage, message="a valid manifest is there: nothing to do")

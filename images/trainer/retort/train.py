@@ -22,6 +22,7 @@ from retort.manifest import sha256_of
 from retort.stage import STOPPING, Stage, Stopped, run_stage
 from retort.update import accumulate_in_memory, learning_rate, mean_loss
 
+RESUMABLE = ("checkpoints", "data")
 UPLOAD_SECONDS = 15  # how old TensorBoard's copy of a running stage may be
 
 
@@ -41,8 +42,13 @@ def main(stage: Stage, work: Path) -> dict[str, Any] | None:
     return run.finish() if workers.is_first() else None
 
 
-def adapt(base: PreTrainedModel, lora: dict[str, Any], source: dict[str, str]) -> peft.PeftModel:
-    """The base model, frozen, with a fresh adapter (fp32) on the linear layers that `lora.targets` names."""
+def adapt(
+    base: PreTrainedModel, lora: dict[str, Any], source: dict[str, str], *, compiled: bool = True
+) -> peft.PeftModel:
+    """The base model, frozen, with a fresh adapter (fp32) on the linear layers that `lora.targets` names.
+
+    On CUDA its decoder layers are compiled, the first update then takes a minute longer and all others are faster.
+    """
     config = peft.LoraConfig(
         r=lora["rank"],
         lora_alpha=lora["alpha"],
@@ -52,7 +58,7 @@ def adapt(base: PreTrainedModel, lora: dict[str, Any], source: dict[str, str]) -
     )
     adapted = peft.get_peft_model(base, config)
     config.base_model_name_or_path = source["uri"]  # PEFT puts the path of this machine's copy there
-    if base.device.type == "cuda":
+    if compiled and base.device.type == "cuda":
         torch._dynamo.config.cache_size_limit = 64
         for layer in base.get_decoder().layers:
             layer.compile(dynamic=True)
@@ -226,4 +232,4 @@ def _fetch_data(stage: Stage, work: Path) -> dict[str, Path]:
 
 
 if __name__ == "__main__":
-    run_stage(main, resumable=("checkpoints", "data"))
+    run_stage(main, RESUMABLE)
