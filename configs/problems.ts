@@ -1,7 +1,7 @@
 /** Says in the user's words what zod found wrong with a config, and which key a misspelt one was meant to be. */
 import { distance } from "fastest-levenshtein";
-import { z } from "zod";
-import { RunConfig } from "./schema";
+import type { z } from "zod";
+import { runConfigJsonSchema, type SchemaNode } from "./jsonSchema";
 
 export type Path = readonly (string | number)[];
 
@@ -12,11 +12,7 @@ export interface Problem {
   readonly message: string;
 }
 
-interface SchemaNode {
-  readonly properties?: Readonly<Record<string, SchemaNode>>;
-}
-
-const schema = z.toJSONSchema(RunConfig, { io: "input" }) as SchemaNode;
+const schema = runConfigJsonSchema();
 
 /** Every problem of `value`, in zod's order. A missing key is left out if a misspelt one is taken for it. */
 export function problemsOf(issues: readonly z.core.$ZodIssue[], value: unknown): Problem[] {
