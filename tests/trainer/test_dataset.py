@@ -45,7 +45,8 @@ def test_a_self_critique_row_is_asked_plainly_or_with_its_critique() -> None:
     row = Row("selfCritique", 1, "Add 1 and 2.", "3", bad_answer="4", critique="Off by one.")
     assert question(row, "answer") == "Add 1 and 2."
     assert question(row, "revise") == (
-        "Add 1 and 2.\n\nAn earlier answer was:\n4\n\nIt was criticised:\nOff by one.\n\nGive the corrected answer only."
+        "Add 1 and 2.\n\nAn earlier answer was:\n4\n\n"
+        "It was criticised:\nOff by one.\n\nGive the corrected answer only."
     )
 
 

@@ -89,7 +89,7 @@ def test_sums_are_rounded_once_to_the_bases_type(tiny_model: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(("update", "survived"), [(1 / 128, 1.0), (1 / 512, 0.0), (3 / 512, 4 / 3)])
 def test_what_survives_rounding_is_measured(update: float, survived: float, tmp_path: Path) -> None:
-    # Next to 1.0, bf16 holds 1 + 1/128 and nothing between: less than half of that is lost, 3/4 of it becomes all of it.
+    # Above 1, the next bf16 number is 1 + 1/128: less than half of that is lost, three quarters become all of it.
     save_file({"w.weight": torch.ones(4, 4, dtype=torch.bfloat16)}, tmp_path / "model.safetensors")
     pair = (torch.full((1, 4), update), torch.ones(4, 1))
     overall, (tensor,) = merge.merge(tmp_path, Adapter(1.0, {"w.weight": pair}), tmp_path / "merged")
