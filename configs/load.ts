@@ -10,6 +10,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  visit,
   type YAMLError,
 } from "yaml";
 import { type Path, type Problem, problemsOf } from "./problems";
@@ -59,9 +60,12 @@ export function parseConfig(text: string, file: string, kindOf: KindOfPath): Run
     message: path.length > 0 ? `${path.join(".")}: ${message}` : message,
   });
 
-  if (document.errors.length > 0) return fail(document.errors.map((error) => yamlProblem(error, text)));
-  const value =
-    toValue(document) ?? fail([{ offset: 0, message: "must be a block of keys, such as name: and model:" }]);
+  const unreadable = [...document.errors.map((error) => yamlProblem(error, text)), ...unresolvedAliases(document)];
+  if (unreadable.length > 0) return fail(unreadable);
+  if (!isMap(document.contents)) {
+    return fail([{ offset: 0, message: "must be a block of keys, such as name: and model:" }]);
+  }
+  const value: unknown = document.toJS();
   const parsed = RunConfig.safeParse(value);
   if (!parsed.success) return fail(problemsOf(parsed.error.issues, value).map(locate));
   const config = resolvePaths(parsed.data, dirname(resolve(file)));
@@ -74,13 +78,16 @@ interface Located {
   readonly message: string;
 }
 
-/** The document as plain values, or undefined if it is no block of keys, or refers to an anchor that is not there. */
-function toValue(document: Document): object | undefined {
-  try {
-    return isMap(document.contents) ? (document.toJS() as object) : undefined;
-  } catch {
-    return undefined;
-  }
+/** `*name` where no `&name` comes before it: the parser only finds out when the values are asked for. */
+function unresolvedAliases(document: Document): Located[] {
+  const found: Located[] = [];
+  visit(document, {
+    Alias(_, alias) {
+      if (!alias.resolve(document))
+        found.push({ offset: start(alias), message: `no &${alias.source} comes before it` });
+    },
+  });
+  return found;
 }
 
 /** `config` with every relative path made absolute, from `directory`. */
