@@ -104,6 +104,7 @@ describe("a small project's environment", () => {
     const home = join(directory, "home");
     mkdirSync(home);
     vi.stubEnv("HOME", home);
+    vi.stubEnv("RUSTUP_HOME", join(directory, "rustup")); // pip asks rustc for its version, where there is one
     const said: string[] = [];
     const options = { root: directory, print: (line: string) => void said.push(line) };
 
