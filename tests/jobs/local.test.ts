@@ -232,13 +232,14 @@ describe("stopping", () => {
   });
 
   test("a launcher that is killed leaves no process: its stage saves, and the next launcher waits for that", async () => {
-    const first = new Launcher({ specs: chain(slow) });
+    const first = new Launcher({ specs: chain({ train: { ...slow.train, saveSeconds: 2 } }) });
     await first.until("1/100 updates");
     const server = Number(readFileSync(join(spec("train").output, "grandchild.log"), "utf8"));
     first.process.kill("SIGKILL");
     await first.exitCode;
     const second = await launch({ specs: chain({ train: { steps: 50 } }) });
     expect(second).toMatchObject({ code: 0 });
+    expect(second.output).toContain("an earlier launcher is gone, and its stage saves its work: waiting for it\n");
     expect(isAlive(server)).toBe(false);
     expect(log(spec("train"))).toContain('"event": "stopped"');
     expect(readFileSync(join(spec("train").output, "result.txt"), "utf8")).not.toBe("train from step 0\n");

@@ -31,6 +31,7 @@ def main(stage: Stage, directory: Path) -> dict[str, int]:
         saved.write_text(str(step))
         events.progress(stage.stage, stage.stage, step, behaviour.get("steps", 3), "updates", loss=1 / step)
         if STOPPING.is_set():
+            time.sleep(behaviour.get("saveSeconds", 0))
             raise Stopped
     (directory / "result.txt").write_text(f"{stage.stage} from step {first}\n")
     return {"steps": behaviour.get("steps", 3)}
