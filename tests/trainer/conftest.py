@@ -45,6 +45,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     fast.chat_template = CHATML
     fast.save_pretrained(directory)
+    start, end = fast.get_vocab()["<|im_start|>"], fast.get_vocab()["<|im_end|>"]
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(fast),
@@ -53,9 +54,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        bos_token_id=fast.bos_token_id,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
+        bos_token_id=start,
+        eos_token_id=end,
+        pad_token_id=end,
     )
     LlamaForCausalLM(config).save_pretrained(directory, max_shard_size="100KB")
     return directory

@@ -82,7 +82,7 @@ def test_no_instruction_is_on_both_sides_of_the_split(tmp_path: Path, tokenizer:
             tokenizer.decode([t for t, label in zip(e.ids, e.labels, strict=True) if label == IGNORED])
             for e in examples
         ]
-        return {instruction_key(text.split("<|im_end|>")[0].removeprefix("<|im_start|>user\n")) for text in texts}
+        return {instruction_key(str(text).split("<|im_end|>")[0].removeprefix("<|im_start|>user\n")) for text in texts}
 
     assert len(asked(made.validation)) == 4
     assert not asked(made.train) & asked(made.validation)

@@ -18,10 +18,12 @@ pytestmark = pytest.mark.gpu
 
 
 def test_the_variable_length_kernel_gives_each_row_what_it_gets_alone(tiny_model: Path) -> None:
-    plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16, attn_implementation="eager").cuda()
+    plain = AutoModelForCausalLM.from_pretrained(
+        tiny_model, dtype=torch.bfloat16, attn_implementation="eager", device_map="cuda"
+    )
     packed = AutoModelForCausalLM.from_pretrained(
-        tiny_model, dtype=torch.bfloat16, attn_implementation=attention.NAME
-    ).cuda()
+        tiny_model, dtype=torch.bfloat16, attn_implementation=attention.NAME, device_map="cuda"
+    )
     rows = examples(LENGTHS)
     together = logits(packed, rows).split(LENGTHS)
     for row, found in zip(rows, together, strict=True):
@@ -34,7 +36,9 @@ def test_the_variable_length_kernel_gives_each_row_what_it_gets_alone(tiny_model
 
 
 def test_when_memory_really_runs_out_the_micro_batch_is_halved(tiny_model: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny_model, attn_implementation=attention.NAME).cuda()
+    model = AutoModelForCausalLM.from_pretrained(
+        tiny_model, dtype=torch.bfloat16, attn_implementation=attention.NAME, device_map="cuda"
+    )
     rows = examples([1000] * 64)
     targets = sum(row.targets for row in rows)
     accumulate(model, rows, 4_000, targets)

@@ -26,7 +26,7 @@ def make_adapter(base: Path, directory: Path, scale: float = 0.05) -> Path:
     for name, weight in adapted.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(weight, std=scale)
-    adapted.save_pretrained(directory)
+    adapted.save_pretrained(str(directory))
     return directory
 
 

@@ -49,13 +49,13 @@ def _on_cuda(
 ) -> torch.Tensor:
     """[N, heads, D]: one kernel for all rows."""
     query, key, value = (x.transpose(1, 2)[0] for x in (query, key, value))
-    grouped = {"enable_gqa": True} if GROUPED_KEYS else {}
+    options: dict[str, Any] = {"enable_gqa": True} if GROUPED_KEYS else {}
     if not GROUPED_KEYS:
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
     causal = (-1, 0)  # any token before, none after
-    return varlen_attn(
-        query, key, value, bounds, bounds, longest, longest, scale=scaling, window_size=causal, **grouped
-    )
+    out = varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=scaling, window_size=causal, **options)
+    assert isinstance(out, torch.Tensor)  # a tuple only where its auxiliary outputs are asked for
+    return out
 
 
 AttentionInterface.register(NAME, packed_attention)

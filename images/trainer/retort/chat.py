@@ -64,6 +64,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, instruction: str, answer: str) ->
 def _through_end(spoken: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Cuts what the template puts after the end token (a line break, mostly); adds the end token where it puts none."""
     end = tokenizer.eos_token_id
+    assert isinstance(end, int)
     if end not in spoken:
         return [*spoken, end]
     return spoken[: len(spoken) - spoken[::-1].index(end)]

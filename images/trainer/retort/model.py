@@ -43,7 +43,8 @@ def load(directory: Path, attention: str) -> PreTrainedModel:
     """The model on this machine's device: bf16 on CUDA, fp32 on a CPU (where bf16 is emulated, or slow)."""
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation=attention)
-    return model.to(device())
+    model.to(device())  # type: ignore[arg-type]  # transformers' stub loses nn.Module's signature
+    return model
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
@@ -102,7 +103,8 @@ def _gguf_of(package: str, version: str) -> Path:
 
 def _convert_gguf(gguf: Path, into: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
-    del model.config.quantization_config  # the weights are plain now; with it, transformers refuses to save them
-    model.hf_quantizer = None
+    # The weights are plain now, and with these transformers refuses to save them.
+    delattr(model.config, "quantization_config")
+    setattr(model, "hf_quantizer", None)  # noqa: B010 - not an attribute that its type knows
     model.save_pretrained(into)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(into)

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import peft
 import torch
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from retort import attention, checkpoint, dataset, events, model, storage, workers
 from retort.checkpoint import Progress, Weights
+from retort.data import Kind
 from retort.dataset import Dataset
 from retort.early_stopping import EarlyStopping
 from retort.manifest import sha256_of
@@ -60,7 +61,7 @@ def adapt(
     config.base_model_name_or_path = source["uri"]  # PEFT puts the path of this machine's copy there
     if compiled and base.device.type == "cuda":
         torch._dynamo.config.cache_size_limit = 64
-        for layer in base.get_decoder().layers:
+        for layer in cast(torch.nn.ModuleList, base.get_decoder().layers):
             layer.compile(dynamic=True)
     return adapted
 
@@ -190,7 +191,7 @@ class Run:
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(self.best[name])
-        self.model.save_pretrained(self.work / "adapter", save_embedding_layers=False)
+        self.model.save_pretrained(str(self.work / "adapter"), save_embedding_layers=False)
         before = progress.validation[0]["loss"]
         if stopping.best >= before:
             losses = f"{stopping.best:.4f}, from {before:.4f}"
@@ -220,7 +221,7 @@ class Run:
         return metrics
 
 
-def _fetch_data(stage: Stage, work: Path) -> dict[str, Path]:
+def _fetch_data(stage: Stage, work: Path) -> dict[Kind, Path]:
     """Local paths of the data files; raises ValueError if one is no longer what the fingerprint was made from."""
     files = {}
     for kind, source in stage.inputs["data"].items():

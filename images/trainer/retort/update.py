@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
@@ -12,8 +13,10 @@ from retort import workers
 from retort.chat import IGNORED, Example
 from retort.packing import Packed, micro_batches, pack
 
+Model = PreTrainedModel | PeftModel
 
-def loss_sum(model: PreTrainedModel, packed: Packed) -> torch.Tensor:
+
+def loss_sum(model: Model, packed: Packed) -> torch.Tensor:
     """Cross-entropy in nats summed over the rows' target tokens: scalar, fp32.
 
     Logits, the largest tensor by far, are made for target tokens only.
@@ -32,7 +35,7 @@ def loss_sum(model: PreTrainedModel, packed: Packed) -> torch.Tensor:
     return cross_entropy(logits.float(), packed.targets[0, wanted], reduction="sum")
 
 
-def accumulate(model: PreTrainedModel, rows: Sequence[Example], max_tokens: int, targets: int) -> torch.Tensor:
+def accumulate(model: Model, rows: Sequence[Example], max_tokens: int, targets: int) -> torch.Tensor:
     """Adds the gradient of the rows' loss, micro-batch by micro-batch. Returns their share of the update's mean loss.
 
     Dividing by `targets`, those of the whole update, makes the result the same whatever the micro-batches, and gives
@@ -47,7 +50,7 @@ def accumulate(model: PreTrainedModel, rows: Sequence[Example], max_tokens: int,
 
 
 def accumulate_in_memory(
-    model: PreTrainedModel, rows: Sequence[Example], max_tokens: int, targets: int
+    model: Model, rows: Sequence[Example], max_tokens: int, targets: int
 ) -> tuple[torch.Tensor, int]:
     """`accumulate`, halving the micro-batch as long as memory runs out. Returns the loss and the size that fitted.
 
@@ -66,7 +69,7 @@ def accumulate_in_memory(
 
 
 @torch.no_grad()
-def mean_loss(model: PreTrainedModel, rows: Sequence[Example], max_tokens: int) -> float:
+def mean_loss(model: Model, rows: Sequence[Example], max_tokens: int) -> float:
     """Mean cross-entropy per target token over all rows, in nats."""
     total = torch.zeros((), device=model.device)
     for group in micro_batches(workers.share(list(rows)), max_tokens):
