@@ -13,6 +13,17 @@ export class Interrupts {
     for (const signal of Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) {
       process.on(signal, () => this.onSignal(SIGNALS[signal]));
     }
+    if (process.env["npm_lifecycle_event"] !== undefined) this.watchParent();
+  }
+
+  /** npm that is killed says nothing to what it started: as with a closed terminal, that stops too. */
+  private watchParent(): void {
+    const parent = process.ppid;
+    const timer = setInterval(() => {
+      if (process.ppid === parent) return;
+      clearInterval(timer);
+      this.onSignal(SIGNALS.SIGHUP);
+    }, 1000).unref();
   }
 
   /** What the signals are for from now on. With undefined there is nothing to save: a signal ends this process. */
