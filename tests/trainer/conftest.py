@@ -80,7 +80,8 @@ class TrainStage:
 
     def start(self, *launcher: str) -> subprocess.Popen[str]:
         self.path.write_text(json.dumps(self.document))
-        environment = os.environ | {"PYTHONPATH": str(ROOT / "images/trainer"), "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join([str(ROOT / "images/trainer"), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, *launcher, "-m", "retort.train", str(self.path)]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=self.path.parent

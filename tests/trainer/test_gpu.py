@@ -68,3 +68,15 @@ def test_a_train_stage_learns_in_bf16_and_goes_on_after_a_torn_checkpoint(train_
     (stage.output / "manifest.json").unlink()
     assert "skipping the torn checkpoint" in stage.run()
     assert stage.summary()["bestLoss"] == pytest.approx(summary["bestLoss"], rel=0.05)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_devices_train_what_one_trains(train_stage: MakeStage) -> None:
+    one, two = train_stage("one"), train_stage("two")
+    one.run()
+    process = two.start("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    printed, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, printed
+    losses = [[h["loss"] for h in stage.summary()["history"]] for stage in (one, two)]
+    assert len(losses[0]) == 10
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
