@@ -6,6 +6,7 @@ Standard library only, so that data can be checked before any environment exists
 import difflib
 import hashlib
 import json
+import sys
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,26 +47,28 @@ class DataError(ValueError):
         super().__init__("\n".join(printed))
 
 
-def read_rows(path: Path, kind: Kind, limit: int | None = None) -> list[Row]:
+def read_rows(path: Path, kind: Kind, limit: int | None = None, *, called: str | None = None) -> list[Row]:
     """The rows of one JSONL file; the first `limit` of them, if given.
 
     Lines after `limit` are checked too: a small trial run should find what would stop the large one.
+    `called` stands for the path in messages, where the user knows the file by another name.
 
     Raises DataError with every problem of the file, and nothing else whatever is in it.
     """
+    called = called or str(path)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError([f"{path}: cannot be read: {error.strerror}"]) from None
+        raise DataError([f"{called}: cannot be read: {error.strerror}"]) from None
     rows: list[Row] = []
     problems: list[str] = []
     for number, line in numbered_lines(content):
         try:
             rows.append(_row(kind, number, json_object(line)))
         except LineProblems as found:
-            problems += [f"{path}:{number}: {message}" for message in found.messages]
+            problems += [f"{called}:{number}: {message}" for message in found.messages]
     if not content:
-        problems.append(f"{path}:1: the file is empty")
+        problems.append(f"{called}:1: the file is empty")
     if problems:
         raise DataError(problems)
     return rows[:limit]
@@ -146,3 +149,9 @@ class _Fields:
     def _problem(self, name: str, message: str) -> str:
         self.problems.append(f'"{self.prefix}{name}" {message}')
         return ""
+
+
+if __name__ == "__main__":
+    from retort.data_report import main
+
+    sys.exit(main(sys.argv[1:]))
