@@ -1,0 +1,1 @@
+"""Retort's evaluate stage: asks the base and the merged model the test set, grades every answer, writes the report."""
