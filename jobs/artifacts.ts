@@ -57,7 +57,12 @@ export const localStore: Store = {
   async listing(path) {
     const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch(unlessAbsent([]));
     const files = entries.filter((entry) => entry.isFile()).map((entry) => resolve(entry.parentPath, entry.name));
-    return new Map(files.map((file) => [relative(path, file).split(sep).join("/"), statSync(file).size]));
+    return new Map(
+      files.flatMap((file) => {
+        const stat = statSync(file, { throwIfNoEntry: false }); // a stage that runs removes old checkpoints meanwhile
+        return stat ? [[relative(path, file).split(sep).join("/"), stat.size]] : [];
+      }),
+    );
   },
 };
 

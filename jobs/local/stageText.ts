@@ -47,6 +47,8 @@ function advice(exitCode: number): string {
       return "its program was not found; remove .venv, then run the same command again";
     case 137:
       return "it was killed, most likely because memory ran out; the same command goes on from what was saved";
+    case 143:
+      return "it was asked to stop, though not by this launcher; the same command goes on from what was saved";
     default:
       return "the same command tries again, from what was saved";
   }
