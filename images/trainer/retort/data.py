@@ -18,6 +18,7 @@ from retort.jsonl import LineProblems, json_object, json_type, numbered_lines
 Kind = Literal["selfCritique", "hardFailures", "test"]
 
 PRINTED_PROBLEMS = 20
+MAX_LEFT_OUT = 0.05  # share of the training rows that may be longer than maxTokens, and so left out
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def coverage(path: Path) -> Coverage:
             fields = _filled_fields(json_object(line))
         except LineProblems:
             continue
-        filled.update(fields)
+        filled.update(list(fields))
         first = first or fields
     return Coverage(lines, dict(filled), first)
 

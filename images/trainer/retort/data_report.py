@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retort.data import DataError, Kind, Row, read_rows
+from retort.data import MAX_LEFT_OUT, DataError, Kind, Row, read_rows
 from retort.data_facts import Coverage, RowFacts, coverage, row_facts
 
 KINDS: tuple[Kind, ...] = ("selfCritique", "hardFailures", "test")
-MAX_LEFT_OUT = 0.05  # share of the training rows that may be longer than maxTokens
-PREVIEW_CHARACTERS = 96
+PREVIEW_CHARACTERS = 88
+PRINTED_TOO_LONG = 5
+LABEL_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def report(data: dict[str, Any], model: str | None, scratch: Path) -> Iterator[s
     if problems:
         for file in files:
             if file.path.is_file():
-                yield from _file_lines(file, coverage(file.path))
+                yield from _coverage_lines(file, coverage(file.path))
         raise DataError(problems)
     count = _token_counter(model, data["selfCritiqueFormat"], scratch)
     training = [row for kind, of_kind in rows.items() if kind != "test" for row in of_kind]
@@ -62,15 +63,18 @@ def report(data: dict[str, Any], model: str | None, scratch: Path) -> Iterator[s
     for file in files:
         others = (rows["test"], []) if file.kind == "test" else (training, rows["test"])
         facts = row_facts(rows[file.kind], *others, count, data["maxTokens"])
-        yield from _file_lines(file, coverage(file.path))
+        found = coverage(file.path)
+        yield from _coverage_lines(file, found)
+        if facts.rows < found.lines:
+            yield _line("in use", f"the first {facts.rows:,} rows (data.rowLimit); the following is about them")
         yield from _row_lines(file, facts, data["maxTokens"])
         if file.kind != "test":
             too_long += [f"{file.called}:{line}: {tokens:,} tokens" for line, tokens in facts.too_long]
     if len(too_long) > MAX_LEFT_OUT * len(training):
         raise ValueError(
             f"{len(too_long):,} of {len(training):,} training rows are longer than data.maxTokens = "
-            f"{data['maxTokens']:,}: at most {MAX_LEFT_OUT:.0%} may be left out. Raise it, or shorten them:\n"
-            + str(DataError(too_long))
+            f"{data['maxTokens']:,}; at most {100 * MAX_LEFT_OUT:.0f} % may be left out. Raise it, or shorten these:\n"
+            + "\n".join(too_long[:PRINTED_TOO_LONG])
         )
 
 
@@ -102,11 +106,12 @@ def _token_counter(model: str | None, self_critique_format: str, scratch: Path) 
     return token_counter(model, self_critique_format, scratch / "tokenizer")
 
 
-def _file_lines(file: DataFile, found: Coverage) -> Iterator[str]:
+def _coverage_lines(file: DataFile, found: Coverage) -> Iterator[str]:
+    """A line a field: in how many rows it is filled, and what it is in the first."""
     yield f"{file.kind}  {file.called}  {found.lines:,} rows"
-    yield _line("coverage", ", ".join(f"{name} {_share(n, found.lines)}" for name, n in found.filled.items()) or "none")
-    for label, (name, text) in zip(["first row", *[""] * len(found.first)], found.first.items(), strict=False):
-        yield _line(label, f"{name}: {_preview(text)}")
+    width = max([LABEL_WIDTH, *map(len, found.filled)])
+    for name, filled in found.filled.items():
+        yield f"  {name:<{width}} {_share(filled, found.lines):>6}  {_preview(found.first.get(name, ''))}"
 
 
 def _row_lines(file: DataFile, facts: RowFacts, max_tokens: int) -> Iterator[str]:
@@ -116,25 +121,32 @@ def _row_lines(file: DataFile, facts: RowFacts, max_tokens: int) -> Iterator[str
         of = facts.lengths
         yield _line("tokens", f"{of.minimum:,} to {of.maximum:,} a row, median {of.median:,}, 95 % up to {of.p95:,}")
     else:
-        yield _line("tokens", "not counted: no model is named whose tokenizer would count them")
+        yield _line("tokens", "not counted: no model is named whose tokenizer could")
     if facts.too_long and file.kind != "test":
         share = _share(len(facts.too_long), facts.rows)
         limit = f"data.maxTokens = {max_tokens:,}"
-        yield _line("too long", f"{len(facts.too_long):,} rows ({share}) are over {limit}: left out, never cut")
+        yield _line(
+            "too long",
+            f"{len(facts.too_long):,} of {facts.rows:,} rows ({share}) are over {limit}: left out, never cut",
+        )
     if facts.duplicates:
-        yield _line("twice", f"{facts.duplicates:,} rows repeat an earlier one word for word")
+        yield _line("twice", f"{facts.duplicates:,} of the rows, word for word")
     if facts.contradictions:
-        yield _line("two answers", f"{facts.contradictions:,} instructions are given more than one answer")
+        yield _line("two answers", f"{facts.contradictions:,} of the instructions, in the training files together")
     if facts.in_test:
         share = _share(facts.in_test, facts.rows)
-        yield _line("in test set", f"{facts.in_test:,} rows ({share}): a pass rate on them would measure memory")
+        yield _line(
+            "in test set",
+            f"{facts.in_test:,} of {facts.rows:,} rows ({share}): a pass rate on them would measure memory",
+        )
         yield _line("", "evaluate reports the rows that were trained on apart from the others")
     elif file.kind != "test":
         yield _line("in test set", "none")
+    yield ""
 
 
 def _line(label: str, text: str) -> str:
-    return f"  {label:<12}{text}"
+    return f"  {label:<{LABEL_WIDTH}} {text}"
 
 
 def _share(part: int, whole: int) -> str:
@@ -146,5 +158,5 @@ def _share(part: int, whole: int) -> str:
 
 
 def _preview(text: str) -> str:
-    shown = json.dumps(text, ensure_ascii=False)[1:-1]
+    shown = text.replace("\n", "\\n")
     return shown if len(shown) <= PREVIEW_CHARACTERS else f"{shown[:PREVIEW_CHARACTERS]}… ({len(text):,} characters)"
