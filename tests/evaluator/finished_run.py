@@ -89,7 +89,7 @@ class FinishedRun:
                     },
                 },
             },
-            "settings": {"concurrency": self.concurrency, "startTimeoutMinutes": 0.5},
+            "settings": {"concurrency": self.concurrency, "startTimeoutMinutes": 2},
             "inputs": {
                 "model": {"uri": str(self.base_model), "revision": "sha256:" + "d" * 64},
                 "data": {"test": {"uri": str(self.test_file), "sha256": _sha256(self.test_file)}},

@@ -35,7 +35,7 @@ def ask_base(make_run: MakeRun) -> Ask:
             for i, r in enumerate(finished.rows, 1)
         ]
         command = finished.document()["config"]["evaluate"]["server"]["command"]
-        with serve(command, finished.base_model, finished.directory / "server.log", 0.5) as server:
+        with serve(command, finished.base_model, finished.directory / "server.log", 2) as server:
             ask(server, questions, how, lambda question, reply: replies.update({question.id: reply}))
         return replies
 

@@ -45,7 +45,7 @@ def log(model: Path) -> Path:
 @pytest.mark.parametrize("child_leaves_group", [False, True])
 def test_a_server_answers_and_ends_with_its_children(model: Path, child_leaves_group: bool) -> None:
     set_role(model, childLeavesGroup=child_leaves_group)
-    with serve(COMMAND, model, log(model), 0.5) as server:
+    with serve(COMMAND, model, log(model), 2) as server:
         assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
         assert server.model == str(model)
         server.check()
@@ -54,7 +54,7 @@ def test_a_server_answers_and_ends_with_its_children(model: Path, child_leaves_g
 
 
 def test_an_exception_ends_the_server_too(model: Path) -> None:
-    with pytest.raises(KeyError), serve(COMMAND, model, log(model), 0.5):
+    with pytest.raises(KeyError), serve(COMMAND, model, log(model), 2):
         raise KeyError
     assert gone(pids(model), within_seconds=0.1)
 
@@ -158,7 +158,7 @@ def test_programs_beside_the_stages_python_are_found_and_the_hub_is_off(
 
 
 def test_two_servers_get_two_ports(model: Path) -> None:
-    with serve(COMMAND, model, log(model), 0.5) as one, serve(COMMAND, model, log(model), 0.5) as other:
+    with serve(COMMAND, model, log(model), 2) as one, serve(COMMAND, model, log(model), 2) as other:
         assert one.url != other.url
         for server in (one, other):
             host, port = server.url.removeprefix("http://").split(":")
@@ -166,7 +166,7 @@ def test_two_servers_get_two_ports(model: Path) -> None:
 
 
 def test_a_dead_server_is_noticed(model: Path) -> None:
-    with serve(COMMAND, model, log(model), 0.5) as server:
+    with serve(COMMAND, model, log(model), 2) as server:
         assert isinstance(server, Server)
         os.kill(pids(model)[0], signal.SIGKILL)
         assert gone(pids(model))
