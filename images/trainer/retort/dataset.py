@@ -10,9 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from retort.chat import Example, encode, question
-from retort.data import Kind, instruction_key, read_files
-
-MAX_LEFT_OUT = 0.05  # share of rows longer than maxTokens that a run puts up with
+from retort.data import MAX_LEFT_OUT, Kind, instruction_key, read_files
 
 
 @dataclass(frozen=True)
