@@ -15,6 +15,7 @@ interface Generated {
 const GENERATED: readonly Generated[] = [
   { file: "configs/run.schema.json", text: () => `${JSON.stringify(runConfigJsonSchema(), null, 2)}\n` },
   lock("images/trainer/requirements.lock", "pyproject.toml"),
+  lock("images/evaluator/requirements.lock", "pyproject.toml"),
   lock("tests/requirements.lock", "requirements.in", ["-c", "../images/trainer/requirements.lock"]),
   lock("jobs/local/uv-requirements.lock", "uv-requirements.in"),
 ];
