@@ -7,7 +7,6 @@ from pathlib import Path
 import boto3
 import pytest
 from finished_run import FinishedRun, row
-from moto.server import ThreadedMotoServer
 
 from retort import storage
 
@@ -32,6 +31,8 @@ def make_run(tmp_path: Path) -> MakeRun:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket of a real S3 server over HTTP."""
+    from moto.server import ThreadedMotoServer  # slow to import, and most tests need none
+
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

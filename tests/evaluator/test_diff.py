@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from retort_evaluate.diff import Segment, marked
 
-texts = st.text(st.sampled_from('ab {}":,\n7é'), max_size=40)
+texts = st.text(st.sampled_from('ab {}":,\n7é_'), max_size=40)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ texts = st.text(st.sampled_from('ab {}":,\n7é'), max_size=40)
         ("the red chair", "the  red\nchair", [("same", "the  red\nchair")]),
         ("Paris", "import json\nimport os", [("same", "import json\nimport os")]),
         ("Paris", "", []),
+        ('{"a": 1, "b": 2}', '{"x": [{"y": 3}]}', [("same", '{"x": [{"y": 3}]}')]),
+        ("?!", "!", [("same", "!")]),
     ],
 )
 def test_what_is_extra_and_what_is_missing_is_marked(
@@ -29,6 +31,7 @@ def test_what_is_extra_and_what_is_missing_is_marked(
 @given(texts, texts)
 def test_segments_spell_the_answer_and_marks_turn_it_into_the_reference(reference: str, answer: str) -> None:
     segments = marked(reference, answer)
+    assert all(s.text for s in segments)
     assert "".join(s.text for s in segments if s.kind != "missing") == answer
     if any(s.kind != "same" for s in segments):
         turned_back = "".join(s.text for s in segments if s.kind != "extra")

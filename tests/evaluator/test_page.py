@@ -72,7 +72,7 @@ def test_the_page_shows_everything_and_fits(report: FinishedRun, width: int) -> 
         "on all rows 40.0\u202f% → 70.0\u202f%",
         "The model was trained on 1 of the 10 test rows",
         "4 became right, 1 became wrong",
-        "cut off at 15 tokens; not JSON",
+        "cut off at 15 tokens",
         "not JSON: it stands in a code fence",
         "Nothing <b>happens</b>",
         "evil & <i>quoted</i>",

@@ -45,4 +45,3 @@ def test_it_serves_the_prompts_of_training_and_stops_where_it_should(smollm2: Pa
     for reply in replies.values():
         assert reply.finish_reason == ("length" if reply.completion_tokens == 12 else "stop")
     assert {"length"} <= {reply.finish_reason for reply in replies.values()}
-

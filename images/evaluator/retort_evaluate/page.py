@@ -29,7 +29,7 @@ class ShownAnswer:
     """`left_out`: characters cut off at the end, here, not by the model."""
 
     passed: bool
-    reasons: list[str]
+    reason: str
     segments: list[Segment]
     left_out: int
 
@@ -123,21 +123,18 @@ def _shown(row: Row, answer: Answer) -> ShownAnswer:
     left_out = max(0, len(text) - LONGEST_TEXT)
     plain = answer.passed or left_out or len(row.answer) > LONGEST_TEXT
     segments = [Segment("same", text[:LONGEST_TEXT])] if plain else marked(row.answer, text)
-    return ShownAnswer(answer.passed, _reasons(answer), segments, left_out)
+    return ShownAnswer(answer.passed, _reason(answer), segments, left_out)
 
 
-def _reasons(answer: Answer) -> list[str]:
-    """Why the answer does not pass, in words. That an ill-formed answer is also wrong goes without saying."""
-    reasons = []
+def _reason(answer: Answer) -> str:
+    """Why the answer does not pass, in words: the first of its troubles, which explains the others."""
     if "complete" in answer.failed:
-        cut = answer.reply.finish_reason == "length"
         tokens = f"{answer.reply.completion_tokens:,} tokens"
-        reasons.append(f"cut off at {tokens}" if cut else f"ended by “{answer.reply.finish_reason}” after {tokens}")
+        cut = answer.reply.finish_reason == "length"
+        return f"cut off at {tokens}" if cut else f"ended by “{answer.reply.finish_reason}” after {tokens}"
     if "wellFormed" in answer.failed:
-        reasons.append(f"not JSON: {_json_error(answer.reply.text)}")
-    elif "correct" in answer.failed:
-        reasons.append("not the reference")
-    return reasons
+        return f"not JSON: {_json_error(answer.reply.text)}"
+    return "not the reference" if answer.failed else ""
 
 
 def _json_error(text: str) -> str:
