@@ -110,7 +110,8 @@ async function prepare(config: RunConfig, { only }: Selection, screen: Screen): 
   screen.busy("checking the data");
   const { exitCode, report, problems } = await checkData(config, environment, join(CACHE, "models"));
   screen.clear();
-  if (exitCode !== 0) throw new VisibleError(`the data cannot be trained on\n${problems}`, exitCode === 2 ? 2 : 1);
+  if (exitCode === 2) throw new VisibleError(`the data cannot be trained on\n${problems}`, 2);
+  if (exitCode !== 0) throw new VisibleError(`the data could not be checked (exit code ${exitCode})\n${problems}`);
   screen.line(report);
   return environment;
 }
