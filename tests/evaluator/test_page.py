@@ -19,8 +19,8 @@ EVIL = (
 )
 
 
-@pytest.fixture
-def report(make_run: MakeRun) -> FinishedRun:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """A run with every outcome, both flips, a trained-on row, long words, an evil row, and the page it leaves."""
     rows = [row(f"Turn order {i} into JSON with the keys item and count.", json.dumps({"item": "chair", "count": i}))
             for i in range(8)]  # fmt: skip
@@ -28,7 +28,8 @@ def report(make_run: MakeRun) -> FinishedRun:
     rows.append(row("unbroken" * 200, "x" * 3000, "text"))
     reference = {r["instruction"]: r["reference_answer"] for r in rows}
     asked = list(reference)
-    run = make_run(
+    run = FinishedRun(
+        tmp_path_factory.mktemp("run"),
         rows=rows,
         base=dict(reference) | {
             asked[0]: "```json\n" + reference[asked[0]] + "\n```",
