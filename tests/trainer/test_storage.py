@@ -172,7 +172,7 @@ def test_the_store_holds_the_checkpoints_that_the_stage_keeps_and_no_others(buck
     }
     shutil.rmtree(kept / "step-2")
     make_checkpoint(kept, 6)
-    storage.write_bytes(f"{uri}/step-4/state.safetensors", b"torn")
+    storage.write_bytes(f"{uri}/step-4/state.safetensors", b"cut")
     checkpoint.publish(kept, uri)
     assert {name.partition("/")[0] for name in storage.listing(uri)} == {"step-4", "step-6"}
     assert storage.read_bytes(f"{uri}/step-4/state.safetensors") == bytes(4)
