@@ -16,7 +16,8 @@ const RUN = `t${Date.now().toString(36)}`;
 const figure = (text: string) => console.log(`    ${text}`);
 
 beforeAll(() => {
-  if (!isInstalled("pulumi")) throw new Error("pulumi and its Kubernetes provider must be on the PATH: these tests run the real engine");
+  if (!isInstalled("pulumi"))
+    throw new Error("pulumi and its Kubernetes provider must be on the PATH: these tests run the real engine");
   cluster = machine();
   stack = new Stack("retort-test", directory, cluster);
   stack.set("run", writeRun(directory, { name: RUN }));
