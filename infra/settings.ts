@@ -9,11 +9,10 @@ import { problemsOf } from "../configs/problems";
 const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const label = z.string().regex(DNS_LABEL, { error: "must be lower-case letters, digits and inner hyphens" });
 
-/** `pulumi config set` keeps 0.5 as text, and a key of digits as a number. */
-const number = z.preprocess(
-  (given) => (typeof given === "string" && given.trim() ? Number(given) : given),
-  z.number().positive(),
-);
+/** Pulumi gives 0.5 as text, its CLI gives every number so, and a key of digits is a number to it. */
+const numeric = (given: unknown): unknown => (typeof given === "string" && given.trim() ? Number(given) : given);
+const number = z.preprocess(numeric, z.number().positive());
+const whole = (least: number, most: number) => z.preprocess(numeric, z.int().min(least).max(most));
 const text = z.preprocess((given) => (typeof given === "number" ? String(given) : given), z.string().min(1));
 
 /** By content: a tag can be moved, and then a fingerprint would lie. */
@@ -54,9 +53,9 @@ const toleration = z.strictObject({
 
 const gpu = z.strictObject({
   resource: z.string().min(1).default("nvidia.com/gpu"),
-  count: z.int().min(0).max(16).default(1),
-  nodes: z.int().min(1).max(64).default(1),
-  merge: z.int().min(0).max(16).default(0),
+  count: whole(0, 16).default(1),
+  nodes: whole(1, 64).default(1),
+  merge: whole(0, 16).default(0),
   nodeSelector: z.record(z.string(), z.string()).default({}),
   tolerations: z.array(toleration).default([{ key: "nvidia.com/gpu", operator: "Exists", effect: "NoSchedule" }]),
 });
@@ -90,7 +89,7 @@ export const Settings = z.strictObject({
     .prefault({}),
   queue: label.optional(),
   budget: budget.prefault({}),
-  capacityTimeoutMinutes: z.int().min(1).default(20),
+  capacityTimeoutMinutes: whole(1, 10_000).default(20),
 });
 
 /** Where a run goes, with every default filled in. `run` is an absolute path. */

@@ -42,6 +42,10 @@ test("a stack with nothing but the required settings trains on one GPU in the na
 
 test("numbers that pulumi config set keeps as text are numbers", () => {
   expect(settings({ pod: { cpus: "0.5" } }).pod.cpus).toBe(0.5);
+  expect(settings({ gpu: { count: "2" }, capacityTimeoutMinutes: "5" })).toMatchObject({
+    gpu: { count: 2 },
+    capacityTimeoutMinutes: 5,
+  });
   expect(settings({ storage: { bucket: "b-1", accessKeyId: 123, secretAccessKey: 456 } }).storage.accessKeyId).toBe(
     "123",
   );
