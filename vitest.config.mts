@@ -5,7 +5,7 @@ export default defineConfig({
     include: ["tests/**/*.test.ts"],
     // The tests of a real cluster need root and a cluster: npm run test:cluster.
     exclude: ["tests/cluster/**"],
-    testTimeout: 60_000, // real processes on a busy machine
+    testTimeout: 300_000, // real processes, on a machine that may be busy
     passWithNoTests: false,
     allowOnly: false,
   },

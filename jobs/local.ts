@@ -8,6 +8,7 @@ import { checkData, fromUser } from "./data";
 import { type Environment, ensureEnvironment, ROOT } from "./environment";
 import { Hashes } from "./hashing";
 import type { Selection } from "./local/plan";
+import { requireProgram } from "./local/requireProgram";
 import { resultLines } from "./local/results";
 import { runChain } from "./local/runChain";
 import { type Screen, screenFor } from "./local/screen";
@@ -52,7 +53,7 @@ async function main(args: string[], screen: Screen): Promise<number> {
     root: ROOT,
     command: ["npm run local", ...(args.length > 0 ? ["--", ...args] : [])].join(" "),
     screen,
-    prepare: () => prepare(config, screen),
+    prepare: () => prepare(config, options.selection, screen),
     beside: (environment) => curves(config, environment, screen),
   });
   if (exitCode !== 0) return exitCode;
@@ -101,8 +102,11 @@ async function localSpecs(config: RunConfig, screen: Screen): Promise<[StageSpec
   return stageSpecs(config, sources, RUNS);
 }
 
-async function prepare(config: RunConfig, screen: Screen): Promise<Environment> {
+async function prepare(config: RunConfig, { only }: Selection, screen: Screen): Promise<Environment> {
   const environment = await ensureEnvironment({ print: screen.line });
+  if (only.length === 0 || only.includes("evaluate")) {
+    requireProgram("evaluate.server.command", config.evaluate.server.command, environment);
+  }
   screen.busy("checking the data");
   const { exitCode, report, problems } = await checkData(config, environment, join(CACHE, "models"));
   screen.clear();

@@ -23,7 +23,7 @@ export function failureLines(spec: StageSpec, outcome: Outcome, wasStopped: bool
     const how = exitCode === 143 ? "stopped; its work is saved" : "killed; it goes on from what it saved last";
     return [line(pc.yellow("■"), spec, after), `  ${how}`];
   }
-  const said = message !== undefined && exitCode === 2 ? [message] : lastWords;
+  const said = message !== undefined ? [message] : lastWords;
   return [
     line(pc.red("✘"), spec, after),
     ...said.flatMap((text) => text.split("\n")).map((text) => `  ${text}`),

@@ -31,7 +31,8 @@ def main(stage: Stage, directory: Path) -> dict[str, int]:
         saved.write_text(str(step))
         events.progress(stage.stage, stage.stage, step, behaviour.get("steps", 3), "updates", loss=1 / step)
         if STOPPING.is_set():
-            time.sleep(behaviour.get("saveSeconds", 0))
+            while "savesUntil" in behaviour and not Path(behaviour["savesUntil"]).exists():
+                time.sleep(0.05)
             raise Stopped
     (directory / "result.txt").write_text(f"{stage.stage} from step {first}\n")
     return {"steps": behaviour.get("steps", 3)}
