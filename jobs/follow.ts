@@ -30,6 +30,8 @@ export class StageFailed extends VisibleError {
   override readonly name = "StageFailed";
 }
 
+/** No other pod is tried after it. */
+const USER_MISTAKE = 2;
 const POLL_MS = 1000;
 /** A cluster that does not answer for so long is worth a word. */
 const SILENCE_MS = 30_000;
@@ -119,7 +121,7 @@ class Heard {
   ended(pods: readonly V1Pod[]): void {
     for (const pod of pods) {
       const end = endOf(pod);
-      if (!end || end.exitCode === 0) continue;
+      if (!end || end.exitCode === 0 || end.exitCode === USER_MISTAKE) continue;
       const why =
         end.exitCode === 143 ? "was stopped, and had saved" : `ended with exit code ${end.exitCode} (${end.reason})`;
       this.once(pod.metadata?.name ?? "", () =>

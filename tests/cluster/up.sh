@@ -92,6 +92,7 @@ containerRuntimeEndpoint: unix://$dir/run/containerd.sock
 cgroupDriver: cgroupfs
 failCgroupV1: false
 failSwapOn: false
+clusterDNS: [10.96.0.10]
 oomScoreAdj: 0
 enforceNodeAllocatable: []
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
