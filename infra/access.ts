@@ -1,9 +1,10 @@
-/** Who may do what: the stages' service account, the store's keys in a Secret, and what pods may talk to. */
+/** Who may do what: the service account of each stage, the store's keys in a Secret, and what pods may talk to. */
 import { Secret } from "@pulumi/kubernetes/core/v1/secret";
 import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
-import { LABELS, SERVICE_ACCOUNT } from "../jobs/job";
+import { LABELS, serviceAccount } from "../jobs/job";
+import { STAGES } from "../jobs/stages";
 import type { Settings } from "./settings";
 
 export interface AccessArgs {
@@ -18,14 +19,16 @@ export class Access extends pulumi.ComponentResource {
   constructor(name: string, { namespace, storage }: AccessArgs, opts: pulumi.ComponentResourceOptions) {
     super("retort:infra:Access", name, {}, opts);
     const { accessKeyId, secretAccessKey, podIdentity } = storage;
-    new ServiceAccount(
-      `${name}-stage`,
-      {
-        metadata: { name: SERVICE_ACCOUNT, namespace, ...(podIdentity && { annotations: podIdentity }) },
-        automountServiceAccountToken: false,
-      },
-      { parent: this },
-    );
+    for (const part of [...STAGES, "tensorboard"] as const) {
+      new ServiceAccount(
+        `${name}-${part}`,
+        {
+          metadata: { name: serviceAccount(part), namespace, ...(podIdentity && { annotations: podIdentity }) },
+          automountServiceAccountToken: false,
+        },
+        { parent: this },
+      );
+    }
     if (accessKeyId && secretAccessKey) {
       this.credentials = "retort-store";
       const stringData = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: pulumi.secret(secretAccessKey) };

@@ -7,16 +7,16 @@ import { ConfigError } from "../configs/load";
 import { problemsOf } from "../configs/problems";
 
 const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-const label = z.string().regex(DNS_LABEL, { error: "must be lower-case letters, digits and inner hyphens" });
+export const label = z.string().regex(DNS_LABEL, { error: "must be lower-case letters, digits and inner hyphens" });
 
 /** Pulumi gives 0.5 as text, its CLI gives every number so, and a key of digits is a number to it. */
 const numeric = (given: unknown): unknown => (typeof given === "string" && given.trim() ? Number(given) : given);
-const number = z.preprocess(numeric, z.number().positive());
-const whole = (least: number, most: number) => z.preprocess(numeric, z.int().min(least).max(most));
+export const number = z.preprocess(numeric, z.number().positive());
+export const whole = (least: number, most: number) => z.preprocess(numeric, z.int().min(least).max(most));
 const text = z.preprocess((given) => (typeof given === "number" ? String(given) : given), z.string().min(1));
 
 /** By content: a tag can be moved, and then a fingerprint would lie. */
-const image = z.string().regex(/^[^\s@]+@sha256:[0-9a-f]{64}$/, {
+export const image = z.string().regex(/^[^\s@]+@sha256:[0-9a-f]{64}$/, {
   error: "must name an image by its digest, name@sha256:<64 hex digits>: a tag may be moved to another image",
 });
 
@@ -73,7 +73,7 @@ const budget = z
   });
 
 export const Settings = z.strictObject({
-  target: z.literal("kubernetes").default("kubernetes"),
+  target: z.literal("kubernetes", { error: "must be kubernetes or aws" }).default("kubernetes"),
   context: z.string().min(1).optional(),
   namespace: label.default("retort"),
   run: z.string().min(1),
@@ -98,17 +98,25 @@ export type Settings = z.output<typeof Settings>;
 /** Reads one setting of the stack: its value, or undefined. */
 export type ReadSetting = (key: string) => unknown;
 
-const schema = z.toJSONSchema(Settings, { io: "input" }) as SchemaNode;
-const KEYS = Object.keys(Settings.shape);
+/** What every target's settings have. */
+type Shape = z.ZodObject<{ run: z.ZodString }>;
+
+/** Blocks that a target may require keys of: each missing one is named, not just the block. */
+const BLOCKS = { storage: {}, images: {}, cluster: {} };
 
 /** The settings of a stack. Throws ConfigError with everything that is wrong with them; nothing has been created then. */
-export function parseSettings(read: ReadSetting, root: string): Settings {
+export const parseSettings = (read: ReadSetting, root: string): Settings => parseTarget(read, root, Settings);
+
+/** `parseSettings` for the target that `target` describes. */
+export function parseTarget<T extends Shape>(read: ReadSetting, root: string, target: T): z.output<T> {
   // Pulumi.yaml must give every optional setting a default: its empty values stand for "not set".
-  const given = Object.fromEntries(
-    KEYS.map((key) => [key, read(key)]).filter(([, value]) => value !== "" && value !== undefined),
-  );
-  const parsed = Settings.safeParse({ storage: {}, images: {}, ...given });
-  const problems = parsed.success ? [] : problemsOf(parsed.error.issues, { storage: {}, images: {}, ...given }, schema);
+  const keys = Object.keys(target.shape);
+  const blocks = Object.entries(BLOCKS).filter(([key]) => keys.includes(key));
+  const found = keys.map((key) => [key, read(key)]).filter(([, value]) => value !== "" && value !== undefined);
+  const given: Record<string, unknown> = Object.fromEntries([...blocks, ...found]);
+  const parsed = target.safeParse(given);
+  const schema = z.toJSONSchema(target, { io: "input" }) as SchemaNode;
+  const problems = parsed.success ? [] : problemsOf(parsed.error.issues, given, schema);
   const lines = problems.map(
     ({ path, message }) => `retort:${path.join(".")}: ${message}\n    ${howToSet(path.join("."))}`,
   );
@@ -126,6 +134,9 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   "storage.endpoint": "https://minio.example.com",
   "storage.accessKeyId": "AKIA...",
   "budget.usdPerHour": "6.88",
+  "cluster.accessCidrs": "203.0.113.7/32",
+  "gpu.instanceTypes": "p5.4xlarge",
+  region: "us-east-1",
 };
 
 function howToSet(path: string): string {
@@ -134,8 +145,14 @@ function howToSet(path: string): string {
   }
   const secret = path === "storage.secretAccessKey" ? "--secret " : "";
   const nested = path.includes(".") ? "--path " : "";
-  return `pulumi config set ${secret}${nested}'retort:${path}' ${EXAMPLES[path] ?? "VALUE"}`;
+  // Items of a list are set one by one, from the first.
+  const [, list = path, item] = /^(.*)\.(\d+)$/.exec(path) ?? [];
+  const index = item ?? (LISTS.includes(path) ? "0" : undefined);
+  const place = index === undefined ? path : `${list}[${index}]`;
+  return `pulumi config set ${secret}${nested}'retort:${place}' ${EXAMPLES[list] ?? "VALUE"}`;
 }
+
+const LISTS = ["cluster.accessCidrs", "gpu.instanceTypes"];
 
 function isObject({ value }: { value: unknown }): boolean {
   return typeof value === "object" && value !== null;

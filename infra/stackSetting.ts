@@ -2,7 +2,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { ReadSetting } from "./settings";
 
-const TEXT = ["target", "context", "namespace", "run", "queue"];
+const TEXT = ["target", "context", "namespace", "run", "queue", "region"];
 
 export const stackSetting: ReadSetting = (key) => {
   const text = new pulumi.Config("retort").get(key);

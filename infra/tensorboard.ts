@@ -2,7 +2,7 @@
 import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
 import * as pulumi from "@pulumi/pulumi";
-import { SERVICE_ACCOUNT } from "../jobs/job";
+import { serviceAccount } from "../jobs/job";
 import type { Settings } from "./settings";
 
 export interface TensorBoardArgs {
@@ -61,7 +61,7 @@ export function deployment({ namespace, settings, credentials, run }: TensorBoar
       template: {
         metadata: { labels },
         spec: {
-          serviceAccountName: SERVICE_ACCOUNT,
+          serviceAccountName: serviceAccount(NAME),
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           securityContext: {

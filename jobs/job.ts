@@ -1,7 +1,7 @@
 /** From a StageSpec to the batch/v1 Job that runs it, and the ConfigMap with its document. Pure: what is asked for is all there is. */
 import type { Settings } from "../infra/settings";
 import { CONTAINER } from "./kubernetes/api";
-import type { StageSpec } from "./stages";
+import type { StageName, StageSpec } from "./stages";
 
 /** What a Job is made of beside its stage: decided once, when the Job is first made. */
 export interface Launch {
@@ -15,7 +15,8 @@ export interface Launch {
   readonly attempt: number;
 }
 
-export const SERVICE_ACCOUNT = "retort-stage";
+/** Each stage has a service account of its own, so that each can have its own rights. */
+export const serviceAccount = (part: StageName | "tensorboard"): string => `retort-${part}`;
 export const LABELS = {
   app: "app.kubernetes.io/name",
   run: "retort.dev/run",
@@ -134,7 +135,7 @@ function podSpec(spec: StageSpec, launch: Launch) {
   const onGpuNodes = settings.gpu.count > 0;
   return {
     restartPolicy: "Never",
-    serviceAccountName: SERVICE_ACCOUNT,
+    serviceAccountName: serviceAccount(spec.name),
     automountServiceAccountToken: false,
     enableServiceLinks: false,
     terminationGracePeriodSeconds: 120,

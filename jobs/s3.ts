@@ -19,6 +19,8 @@ export interface S3Access {
   readonly region: string;
   readonly accessKeyId?: string | undefined;
   readonly secretAccessKey?: string | undefined;
+  /** A bucket that is not there yet is empty: this program is going to make it. */
+  readonly toBeMade?: boolean;
 }
 
 export interface S3Store extends Store {
@@ -37,7 +39,9 @@ export interface S3Store extends Store {
 process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
 
 export function s3Store(access: S3Access): S3Store {
-  const { endpoint, region, accessKeyId, secretAccessKey } = access;
+  const { endpoint, region, accessKeyId, secretAccessKey, toBeMade = false } = access;
+  const isAbsent = (error: unknown): boolean =>
+    ABSENT.includes((error as Error).name) || (toBeMade && (error as Error).name === "NoSuchBucket");
   const client = new S3Client({
     region,
     ...(endpoint && { endpoint, forcePathStyle: true }),
@@ -67,6 +71,7 @@ export function s3Store(access: S3Access): S3Store {
       const page = await client
         .send(new ListObjectsV2Command({ Bucket, Prefix, ContinuationToken, Delimiter: delimiter }))
         .catch((error: unknown) => {
+          if (isAbsent(error)) return { Contents: [], CommonPrefixes: [], NextContinuationToken: undefined };
           throw explained(error, uri);
         });
       for (const { Key: key = "", Size = 0, ETag = "" } of page.Contents ?? []) {
@@ -132,7 +137,7 @@ function location(uri: string): { Bucket: string; Key: string } {
   return { Bucket, Key };
 }
 
-const isAbsent = (error: unknown): boolean => ["NoSuchKey", "NotFound"].includes((error as Error).name);
+const ABSENT = ["NoSuchKey", "NotFound"];
 
 const HINTS: Readonly<Record<string, string>> = {
   NoSuchBucket: "there is no such bucket: make it, or mend retort:storage.bucket",

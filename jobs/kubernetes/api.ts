@@ -49,7 +49,8 @@ export function connect(context: string | undefined, namespace: string): Cluster
   return clusterOf(config, namespace);
 }
 
-function clusterOf(config: KubeConfig, namespace: string): Cluster {
+/** The cluster of a kube config that is at hand already. */
+export function clusterOf(config: KubeConfig, namespace: string): Cluster {
   const [batch, core] = [config.makeApiClient(BatchV1Api), config.makeApiClient(CoreV1Api)];
   return {
     async jobs(labels) {

@@ -6,7 +6,7 @@ import { type Storage, storage } from "../../infra/storage";
 import { planStages, type StagePlan } from "../plan";
 import { stageSpecs } from "../stages";
 import { type Cluster, connect } from "./api";
-import { checkData, clusterSources, type Upload } from "./sources";
+import { checkData, clusterSources, imageSources, type Upload } from "./sources";
 
 export interface Run extends Storage {
   readonly config: RunConfig;
@@ -21,8 +21,9 @@ export async function readRun(settings: Settings, root: string): Promise<Run> {
   const cluster = connect(settings.context, settings.namespace);
   const place = storage(settings.storage);
   const { base, runs, store } = place;
-  const { sources, uploads } = await clusterSources(config, { root, base, images: settings.images, store });
+  const { sources, uploads } = await clusterSources(config, { root, base, store });
   await checkData(uploads, root, store);
-  const plans = await planStages(stageSpecs(config, sources, runs), runs, store, cluster);
+  const specs = stageSpecs(config, { ...sources, ...imageSources(settings.images) }, runs);
+  const plans = await planStages(specs, runs, store, cluster);
   return { ...place, config, cluster, uploads, plans };
 }

@@ -20,7 +20,8 @@ export interface Upload {
 }
 
 export interface ClusterSources {
-  readonly sources: RunSources;
+  /** All but the images, which a target may still have to build. */
+  readonly sources: Pick<RunSources, "model" | "data">;
   readonly uploads: readonly Upload[];
 }
 
@@ -30,7 +31,7 @@ export interface ClusterSources {
  */
 export async function clusterSources(
   config: RunConfig,
-  { root, base, images, store }: { root: string; base: string; images: Settings["images"]; store: S3Store },
+  { root, base, store }: { root: string; base: string; store: S3Store },
 ): Promise<ClusterSources> {
   const hashes = await Hashes.load(join(root, ".cache/hashes.json"));
   const data: [DataName, FileSource][] = [];
@@ -49,15 +50,12 @@ export async function clusterSources(
   }
   const model = await reachableModel(config.model.base, root, store, hashes);
   await hashes.save();
-  // An image's digest covers its requirements.lock; the stage itself writes the lock's hash into its manifest.
-  const source = (image: string) => ({ image, lock: "" });
-  const sources = {
-    model,
-    data: Object.fromEntries(data),
-    trainer: source(images.trainer),
-    evaluator: source(images.evaluator),
-  };
-  return { sources, uploads };
+  return { sources: { model, data: Object.fromEntries(data) }, uploads };
+}
+
+/** An image's digest covers its requirements.lock; the stage itself writes the lock's hash into its manifest. */
+export function imageSources({ trainer, evaluator }: Settings["images"]): Pick<RunSources, "trainer" | "evaluator"> {
+  return { trainer: { image: trainer, lock: "" }, evaluator: { image: evaluator, lock: "" } };
 }
 
 /** Copies the files that are not in the store yet, after a check of their rows. Returns the names of those copied. */

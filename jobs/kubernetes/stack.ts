@@ -18,6 +18,12 @@ export function stackSettings(root: string, stack: string | undefined): Settings
     throw new VisibleError(`the settings of the Pulumi stack cannot be read: ${error?.message ?? stderr.trim()}`, 2);
   }
   const values = JSON.parse(stdout) as Record<string, ConfigValue>;
+  if (values["retort:target"]?.value === "aws") {
+    throw new VisibleError(
+      "this command does not know the target aws yet: kubectl -n retort get jobs,pods shows the run",
+      2,
+    );
+  }
   return parseSettings((key) => values[`retort:${key}`]?.objectValue ?? values[`retort:${key}`]?.value, root);
 }
 

@@ -51,7 +51,10 @@ test("with keys there is one Secret, and they are nowhere else", async () => {
   const found = await resourcesOf(() => new Access("access", settings(), {}));
   expect(found.map(({ type, name }) => `${type} ${name}`).sort()).toEqual([
     "kubernetes:core/v1:Secret access-store",
-    "kubernetes:core/v1:ServiceAccount access-stage",
+    "kubernetes:core/v1:ServiceAccount access-evaluate",
+    "kubernetes:core/v1:ServiceAccount access-merge",
+    "kubernetes:core/v1:ServiceAccount access-tensorboard",
+    "kubernetes:core/v1:ServiceAccount access-train",
     "kubernetes:networking.k8s.io/v1:NetworkPolicy access-deny-ingress",
     "kubernetes:networking.k8s.io/v1:NetworkPolicy access-egress",
     "kubernetes:networking.k8s.io/v1:NetworkPolicy access-stage-workers",

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
 import { ConfigError } from "../../configs/load";
+import { AwsSettings } from "../../infra/aws/settings";
 import { parseSettings, Settings } from "../../infra/settings";
 import { REQUIRED, ROOT, settings } from "./stack";
 
@@ -11,7 +12,8 @@ test("Pulumi.yaml describes every setting, and no other", () => {
     config: Record<string, { description: string }>;
   };
   const described = Object.keys(config).map((key) => key.replace(/^retort:/, ""));
-  expect(described.sort()).toEqual(Object.keys(Settings.shape).sort());
+  const settings = new Set([...Object.keys(Settings.shape), ...Object.keys(AwsSettings.shape)]);
+  expect(described.sort()).toEqual([...settings].sort());
   for (const { description } of Object.values(config)) expect(description.length).toBeGreaterThan(20);
 });
 

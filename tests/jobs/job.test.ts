@@ -60,7 +60,7 @@ test("a train Job, in full", () => {
         },
         spec: {
           restartPolicy: "Never",
-          serviceAccountName: "retort-stage",
+          serviceAccountName: "retort-train",
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           terminationGracePeriodSeconds: 120,
