@@ -1,5 +1,6 @@
 /** The chain of local stages with real processes: what it keeps, how it ends, and that nothing is left behind. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -237,7 +238,7 @@ describe("stopping", () => {
     await first.until("1/100 updates");
     const server = Number(readFileSync(join(spec("train").output, "grandchild.log"), "utf8"));
     first.process.kill("SIGKILL");
-    await first.exitCode;
+    await once(first.process, "exit"); // not its output's end: its stage still holds that
     const second = new Launcher({ specs: chain({ train: { steps: 50 } }) });
     await second.until("an earlier launcher is gone, and its stage saves its work: waiting for it\n");
     writeFileSync(gate, "");
