@@ -112,6 +112,16 @@ def test_rows_over_max_tokens_are_counted_and_5_percent_of_them_are_borne(tiny_m
     )
 
 
+def test_a_row_of_exactly_max_tokens_is_not_too_long(
+    tiny_model: Path, tokenizer: PreTrainedTokenizerBase, capsys: Say
+) -> None:
+    tokens = len(encode(tokenizer, "i", "a"))
+    files = {"hardFailures": [reference("i")], "test": [reference("z")]}
+    assert main([check_file(tiny_model, max_tokens=tokens, **files)]) == 0
+    assert "too long" not in capsys.readouterr().out
+    assert main([check_file(tiny_model, max_tokens=tokens - 1, **files)]) == 2
+
+
 def test_more_than_5_percent_over_max_tokens_stop_the_run(tiny_model: Path, capsys: Say) -> None:
     check = check_file(tiny_model, max_tokens=300, hardFailures=long_rows(3, of=40), test=[reference("z")])
     assert main([check]) == 2
