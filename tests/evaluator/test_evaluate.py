@@ -161,7 +161,7 @@ def test_a_new_pod_resumes_from_the_store(make_run: MakeRun, tmp_path: Path, buc
 
 
 def test_a_server_that_dies_costs_only_what_it_had_not_answered(make_run: MakeRun) -> None:
-    run = make_run(10)
+    run = make_run(10, concurrency=1)  # others in flight might be answered while the server dies
     run.set_role("merged", diesAfter=4)
     with pytest.raises(RuntimeError, match="illegal memory access"):
         evaluate(run)
