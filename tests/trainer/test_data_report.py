@@ -116,10 +116,10 @@ def test_a_row_of_exactly_max_tokens_is_not_too_long(
     tiny_model: Path, tokenizer: PreTrainedTokenizerBase, capsys: Say
 ) -> None:
     tokens = len(encode(tokenizer, "i", "a"))
-    files = {"hardFailures": [reference("i")], "test": [reference("z")]}
-    assert main([check_file(tiny_model, max_tokens=tokens, **files)]) == 0
+    rows = [reference("i")]
+    assert main([check_file(tiny_model, max_tokens=tokens, hardFailures=rows, test=rows)]) == 0
     assert "too long" not in capsys.readouterr().out
-    assert main([check_file(tiny_model, max_tokens=tokens - 1, **files)]) == 2
+    assert main([check_file(tiny_model, max_tokens=tokens - 1, hardFailures=rows, test=rows)]) == 2
 
 
 def test_more_than_5_percent_over_max_tokens_stop_the_run(tiny_model: Path, capsys: Say) -> None:
@@ -189,6 +189,14 @@ def test_data_and_tokenizer_come_from_a_store_and_the_weights_are_not_fetched(
     check.write_text(json.dumps({"data": data | {"test": f"{bucket}/broken.jsonl"}, "model": None}))
     assert main([str(check)]) == 2
     assert capsys.readouterr().err.splitlines()[0] == 's3://retort/broken.jsonl:1: "instruction" is missing'
+
+
+def test_of_a_large_test_set_a_sample_is_measured_and_said_to_be_one(tiny_model: Path, capsys: Say) -> None:
+    test = [reference(str(i), "x" * (i % 50 + 1)) for i in range(5000)]
+    assert main([check_file(tiny_model, hardFailures=[reference("a"), reference("b")], test=test)]) == 0
+    of_hard, of_test = capsys.readouterr().out.rstrip().split("\n\n")
+    assert of_test.splitlines()[-1].endswith(" (of 1,667 rows)")
+    assert "(of " not in of_hard
 
 
 def test_27_000_rows_are_all_read_and_each_thing_in_them_found(capsys: Say) -> None:

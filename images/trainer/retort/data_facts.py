@@ -1,7 +1,7 @@
 """What a person wants to know about data before training on it. Counted here, printed by data_report."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens a row: prompt, answer and end token, as training reads them."""
+    """Tokens a row: prompt, answer and end token, as training reads them. Of `rows` rows."""
 
+    rows: int
     minimum: int
     median: int
     p95: int
@@ -60,28 +61,27 @@ def row_facts(
     rows: Sequence[Row],
     learned_together: Sequence[Row],
     test: Sequence[Row],
-    count_tokens: Callable[[Row], int] | None,
+    tokens: Mapping[int, int],
     max_tokens: int,
 ) -> RowFacts:
     """Facts of one file's rows.
 
     `learned_together`: the rows that must not contradict them, these included. `test`: the rows they should not be
-    among. Without `count_tokens` lengths stay unknown.
+    among. `tokens`: line → tokens of the rows that were measured; it may be empty.
     """
     keys = [instruction_key(row.instruction) for row in rows]
     test_keys = {instruction_key(row.instruction) for row in test}
     answers: dict[str, set[str]] = defaultdict(set)
     for row in learned_together:
         answers[instruction_key(row.instruction)].add(row.answer)
-    tokens = [(row.line, count_tokens(row)) for row in rows] if count_tokens else []
     return RowFacts(
         rows=len(rows),
         categories=dict(Counter(row.category for row in rows if row.category).most_common()),
         duplicates=len(rows) - len({(r.instruction, r.answer, r.category, r.bad_answer, r.critique) for r in rows}),
         contradictions=sum(len(answers[key]) > 1 for key in set(keys)),
         in_test=sum(key in test_keys for key in keys),
-        lengths=_lengths([n for _, n in tokens]),
-        too_long=[(line, n) for line, n in tokens if n > max_tokens],
+        lengths=_lengths(list(tokens.values())),
+        too_long=[(line, n) for line, n in tokens.items() if n > max_tokens],
     )
 
 
@@ -100,4 +100,4 @@ def _lengths(tokens: list[int]) -> Lengths | None:
         return None
     ordered = sorted(tokens)
     last = len(ordered) - 1
-    return Lengths(ordered[0], ordered[round(0.5 * last)], ordered[round(0.95 * last)], ordered[last])
+    return Lengths(len(ordered), ordered[0], ordered[round(0.5 * last)], ordered[round(0.95 * last)], ordered[last])
