@@ -12,16 +12,20 @@ export interface Problem {
   readonly message: string;
 }
 
-const schema = runConfigJsonSchema();
+const runSchema = runConfigJsonSchema();
 
 /** Every problem of `value`, in zod's order. A missing key is left out if a misspelt one is taken for it. */
-export function problemsOf(issues: readonly z.core.$ZodIssue[], value: unknown): Problem[] {
+export function problemsOf(
+  issues: readonly z.core.$ZodIssue[],
+  value: unknown,
+  schema: SchemaNode = runSchema,
+): Problem[] {
   const meant = new Set<string>();
   const unknownKeys = issues.flatMap((issue) => {
     if (issue.code !== "unrecognized_keys") return [];
     return issue.keys.map((key): Problem => {
       const path = [...issue.path.map(asKey), key];
-      const suggestion = suggestionFor(path);
+      const suggestion = suggestionFor(path, schema);
       if (suggestion !== undefined) meant.add([...issue.path, suggestion].join("."));
       const hint = suggestion === undefined ? "" : `; did you mean "${suggestion}"?`;
       return { path, at: "key", message: `unknown key${hint}` };
@@ -38,9 +42,9 @@ export function problemsOf(issues: readonly z.core.$ZodIssue[], value: unknown):
 }
 
 /** The key that was meant by an unknown one: a similar sibling, or the same key at its right place elsewhere. */
-export function suggestionFor(path: Path): string | undefined {
+export function suggestionFor(path: Path, schema: SchemaNode = runSchema): string | undefined {
   const key = String(path.at(-1));
-  const siblings = Object.keys(nodeAt(path.slice(0, -1))?.properties ?? {});
+  const siblings = Object.keys(nodeAt(schema, path.slice(0, -1))?.properties ?? {});
   const [best] = siblings
     .map((sibling) => ({ sibling, away: distance(plain(key), plain(sibling)) }))
     .filter(({ sibling, away }) => away < key.length && away <= Math.max(2, Math.floor(sibling.length / 3)))
@@ -92,7 +96,7 @@ const plain = (key: string): string => key.toLowerCase().replace(/[_-]/g, "");
 
 const asKey = (segment: PropertyKey): string | number => (typeof segment === "number" ? segment : String(segment));
 
-function nodeAt(path: Path): SchemaNode | undefined {
+function nodeAt(schema: SchemaNode, path: Path): SchemaNode | undefined {
   return path.reduce<SchemaNode | undefined>((node, key) => node?.properties?.[key], schema);
 }
 

@@ -1,12 +1,12 @@
 /** `npm run local`: the stages of a run as processes of this machine, one after the other. */
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
-import pc from "picocolors";
 import { loadConfig } from "../configs/load";
 import type { RunConfig } from "../configs/schema";
 import { checkData, fromUser } from "./data";
 import { type Environment, ensureEnvironment, ROOT } from "./environment";
 import { Hashes } from "./hashing";
+import { colors } from "./local/colors";
 import type { Selection } from "./local/plan";
 import { requireProgram } from "./local/requireProgram";
 import { resultLines } from "./local/results";
@@ -45,7 +45,7 @@ async function main(args: string[], screen: Screen): Promise<number> {
     return 0;
   }
   const config = loadConfig(options.config);
-  screen.line(`${pc.bold(config.name)}  ${relative("", options.config)}`);
+  screen.line(`${colors.bold(config.name)}  ${relative("", options.config)}`);
   const specs = await localSpecs(config, screen);
   const exitCode = await runChain({
     specs,

@@ -63,5 +63,5 @@ async function localImage(trees: string[], lockFile: string, hashes: Hashes): Pr
 const isHidden = (name: string): boolean => name.startsWith(".");
 
 /** What a stage's result cannot depend on: compiled leftovers, and what only an image is built with. */
-const isNoSource = (name: string): boolean =>
+export const isNoSource = (name: string): boolean =>
   isHidden(name) || name === "__pycache__" || name.endsWith(".egg-info") || name === "Dockerfile";

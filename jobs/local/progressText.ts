@@ -1,12 +1,12 @@
 /** The one line that shows how far a stage is. */
-import pc from "picocolors";
+import { colors } from "./colors";
 import type { Progress } from "./events";
 
 const LONGEST_BAR = 30;
 const SHORTEST_BAR = 5;
 
 /** `  train      0:42  starting` */
-export const busyText = (what: string, seconds: number): string => `  ${what}  ${pc.dim(duration(seconds))}`;
+export const busyText = (what: string, seconds: number): string => `  ${what}  ${colors.dim(duration(seconds))}`;
 
 /**
  * `  train     validate  0:42  ████░░░░  12/30 updates · loss 1.21 · 151 tokens/s · 1:40 left`, cut to the terminal's
@@ -27,7 +27,7 @@ export function progressText(event: Progress, terminal?: { seconds: number; widt
   const room = Math.min(LONGEST_BAR, terminal.width - start.length - text.length - 3);
   if (room < SHORTEST_BAR) return `${start}${text}`.slice(0, terminal.width - 1);
   const filled = of > 0 ? Math.round((Math.min(step, of) / of) * room) : 0;
-  return `${start}${pc.cyan("█".repeat(filled))}${pc.dim("░".repeat(room - filled))}  ${text}`;
+  return `${start}${colors.cyan("█".repeat(filled))}${colors.dim("░".repeat(room - filled))}  ${text}`;
 }
 
 /** 100 → 1:40, 3700 → 1:01:40. */

@@ -1,7 +1,7 @@
 /** What a local run says about a stage, once it is known. */
 import { relative } from "node:path";
-import pc from "picocolors";
 import type { StageSpec } from "../stages";
+import { colors } from "./colors";
 import type { Event } from "./events";
 import type { Step } from "./plan";
 import { duration } from "./progressText";
@@ -9,11 +9,11 @@ import { logOf, type Outcome } from "./runStage";
 import type { Screen } from "./screen";
 
 /** `✔ train     2:31        runs/demo/train-3f9a1c2b7d0e` */
-export const doneLine = (spec: StageSpec, seconds: number): string => line(pc.green("✔"), spec, duration(seconds));
+export const doneLine = (spec: StageSpec, seconds: number): string => line(colors.green("✔"), spec, duration(seconds));
 
 /** A stage that is not run. */
 export const idleLine = ({ spec, action }: Step): string =>
-  action === "keep" ? line(pc.green("✔"), spec, "up to date") : line(pc.dim("-"), spec, "left out");
+  action === "keep" ? line(colors.green("✔"), spec, "up to date") : line(colors.dim("-"), spec, "left out");
 
 /** A stage that did not end well: what it said, what to do, and where everything is. */
 export function failureLines(spec: StageSpec, outcome: Outcome, wasStopped: boolean): string[] {
@@ -21,11 +21,11 @@ export function failureLines(spec: StageSpec, outcome: Outcome, wasStopped: bool
   const after = duration(seconds);
   if (wasStopped) {
     const how = exitCode === 143 ? "stopped; its work is saved" : "killed; it goes on from what it saved last";
-    return [line(pc.yellow("■"), spec, after), `  ${how}`];
+    return [line(colors.yellow("■"), spec, after), `  ${how}`];
   }
   const said = message !== undefined ? [message] : lastWords;
   return [
-    line(pc.red("✘"), spec, after),
+    line(colors.red("✘"), spec, after),
     ...said.flatMap((text) => text.split("\n")).map((text) => `  ${text}`),
     `  exit code ${exitCode}: ${advice(exitCode)}`,
     `  all it printed: ${relative("", logOf(spec))}`,
@@ -35,7 +35,7 @@ export function failureLines(spec: StageSpec, outcome: Outcome, wasStopped: bool
 /** The other events end a stage: its exit code says more. */
 export function showEvent(event: Event, screen: Screen): void {
   if (event.event === "progress") screen.progress(event);
-  if (event.event === "warning") screen.line(`${pc.yellow("!")} ${event.stage.padEnd(9)} ${event.message}`);
+  if (event.event === "warning") screen.line(`${colors.yellow("!")} ${event.stage.padEnd(9)} ${event.message}`);
 }
 
 /** What a person should know and do about a stage that ended with this code. */

@@ -1,6 +1,8 @@
 """Stages on a store: a real S3 server, and what a stage leaves there and finds again."""
 
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from conftest import MakeStage
 from moto.server import ThreadedMotoServer
 
-from retort import manifest, storage
+from retort import checkpoint, log, manifest, storage
 
 
 @pytest.fixture
@@ -151,3 +153,49 @@ def test_a_manifest_that_is_not_the_whole_truth_does_not_count(tmp_path: Path, t
     assert manifest.read_valid(str(tmp_path), "abab") is not None
     (tmp_path / "manifest.json").write_text(tear(whole))  # type: ignore[operator]
     assert manifest.read_valid(str(tmp_path), "abab") is None
+
+
+def make_checkpoint(directory: Path, step: int) -> None:
+    path = directory / f"step-{step}"
+    path.mkdir(parents=True)
+    (path / "progress.json").write_text(f'{{"step": {step}}}')
+    (path / "state.safetensors").write_bytes(bytes(step))
+
+
+def test_the_store_holds_the_checkpoints_that_the_stage_keeps_and_no_others(bucket: str, tmp_path: Path) -> None:
+    kept, uri = tmp_path / "checkpoints", f"{bucket}/runs/x/checkpoints"
+    for step in (2, 4):
+        make_checkpoint(kept, step)
+    checkpoint.publish(kept, uri)
+    assert storage.listing(uri).keys() == {
+        f"step-{n}/{f}" for n in (2, 4) for f in ("progress.json", "state.safetensors")
+    }
+    shutil.rmtree(kept / "step-2")
+    make_checkpoint(kept, 6)
+    storage.write_bytes(f"{uri}/step-4/state.safetensors", b"cut")
+    checkpoint.publish(kept, uri)
+    assert {name.partition("/")[0] for name in storage.listing(uri)} == {"step-4", "step-6"}
+    assert storage.read_bytes(f"{uri}/step-4/state.safetensors") == bytes(4)
+
+
+def test_what_a_stage_prints_is_kept_in_the_store_whichever_way_it_ends(
+    bucket: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = f"{bucket}/runs/x/train-1"
+
+    def fails() -> None:
+        os.write(1, b"for people\n")
+        os.write(2, b"from a library\n")
+        raise RuntimeError
+
+    with log.kept(tmp_path / "train.log", output), pytest.raises(RuntimeError):
+        fails()
+    [name] = storage.listing(f"{output}/logs")
+    assert storage.read_bytes(f"{output}/logs/{name}") == b"for people\nfrom a library\n"
+    assert "for people" in capfd.readouterr().out  # a pod's own log has it, too
+
+
+def test_a_local_stage_leaves_its_log_to_its_launcher(tmp_path: Path) -> None:
+    with log.kept(tmp_path / "train.log", str(tmp_path)):
+        print("for people")
+    assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from retort import storage
 from retort.early_stopping import EarlyStopping
 from retort.manifest import sha256_of
 
@@ -84,6 +85,19 @@ def restore(tensors: Weights, weights: Weights, optimizer: torch.optim.Optimizer
                 moments = {m: tensors[f"{m}.{name}"].to(weight.device) for m in MOMENTS}
                 optimizer.state[weight] = {"step": torch.tensor(float(step), device=weight.device)} | moments
     return {name.removeprefix("best."): tensor for name, tensor in tensors.items() if name.startswith("best.")}
+
+
+def publish(directory: Path, uri: str) -> None:
+    """Makes a remote `uri` hold the checkpoints of `directory`: new ones are copied before old ones are removed."""
+    if not storage.is_remote(uri):
+        return
+    there = storage.listing(uri)
+    for path in _newest_first(directory):
+        if any(there.get(f"{path.name}/{p.name}") != p.stat().st_size for p in path.iterdir()):
+            storage.publish(path, storage.join(uri, path.name))
+    here = {path.name for path in _newest_first(directory)}
+    for old in {name.partition("/")[0] for name in there} - here:
+        storage.remove(storage.join(uri, old))
 
 
 def _newest_first(directory: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from retort import events, manifest, storage
+from retort import events, log, manifest, storage
 
 USER_MISTAKE = 2
 STOPPED = 143  # 128 + SIGTERM: saved, and may go on
@@ -74,7 +74,9 @@ def run_stage(main: Main, resumable: tuple[str, ...] = ()) -> NoReturn:
     stage = Stage.load(Path(sys.argv[1]))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: STOPPING.set())
-    sys.exit(exit_code_of(stage, main, resumable))
+    with log.kept(stage.work_dir / f"{stage.stage}.log", stage.output):
+        code = exit_code_of(stage, main, resumable)
+    sys.exit(code)
 
 
 def exit_code_of(stage: Stage, main: Main, resumable: tuple[str, ...]) -> int:
@@ -113,7 +115,7 @@ def _run(stage: Stage, main: Main, resumable: tuple[str, ...]) -> None:
         "inputs": stage.inputs,
         "outputs": manifest.outputs_of(work_dir, resumable),
         "image": stage.image,
-        "lock": stage.lock,
+        "lock": stage.lock or _own_lock(),
         "startedAt": started,
         "finishedAt": now(),
         "metrics": metrics,
@@ -122,3 +124,9 @@ def _run(stage: Stage, main: Main, resumable: tuple[str, ...]) -> None:
         storage.publish(work_dir / output["path"], storage.join(stage.output, output["path"]))
     storage.write_bytes(storage.join(stage.output, manifest.NAME), json.dumps(record, indent=2).encode())
     events.done(stage.stage, metrics)
+
+
+def _own_lock() -> str:
+    """sha256 of the lock that this image was made from, where only the image itself knows it."""
+    path = os.environ.get("RETORT_LOCK")
+    return manifest.sha256_of(Path(path)) if path else ""

@@ -176,7 +176,7 @@ class Run:
     def save(self) -> None:
         if workers.is_first():
             checkpoint.save(self.work / "checkpoints", self.progress, self.weights, self.best, self.optimizer)
-            self.upload("checkpoints")
+            checkpoint.publish(self.work / "checkpoints", storage.join(self.stage.output, "checkpoints"))
             self.upload("tensorboard")
 
     def upload(self, name: str) -> None:

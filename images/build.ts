@@ -1,0 +1,137 @@
+/** `npm run images`: builds the three images with docker, podman or buildah, and names what was built by its digest. */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { reported, VisibleError } from "../jobs/visibleError";
+
+const HERE = __dirname;
+const IMAGES = ["trainer", "evaluator", "tensorboard"] as const;
+type Image = (typeof IMAGES)[number];
+const TOOLS = ["docker", "podman", "buildah"] as const;
+type Tool = (typeof TOOLS)[number];
+
+const USAGE = `npm run images -- (--push REGISTRY/PATH | --archive DIRECTORY) [--cpu] [--base IMAGE=REFERENCE]… [--tool docker|podman|buildah]
+  --push      pushes the images there; log in with the tool itself before
+  --archive   writes them as OCI archives (podman and buildah), to be imported on a node without a registry
+  --cpu       evaluates on the trainer's image, with transformers serve, instead of vLLM's
+  --base      another base image, such as trainer=registry/python@sha256:…; by default those named in the Dockerfiles
+A bundle of certificates that a proxy needs is taken from SSL_CERT_FILE.`;
+
+interface Build {
+  readonly tool: Tool;
+  readonly push: string | undefined;
+  readonly archive: string | undefined;
+  readonly bases: ReadonlyMap<string, string>;
+  readonly certificates: string | undefined;
+}
+
+function main(args: readonly string[]): number {
+  const build = parsed(args);
+  const digests = new Map<Image, string>();
+  for (const image of IMAGES) {
+    run(build.tool, buildArgs(image, build), join(HERE));
+    digests.set(image, build.push ? pushed(image, build) : archived(image, build));
+  }
+  const file = join(HERE, "../.cache/images.json");
+  mkdirSync(join(HERE, "../.cache"), { recursive: true });
+  writeFileSync(file, `${JSON.stringify(Object.fromEntries(digests), undefined, 2)}\n`);
+  console.log("\nthe images of a stack, by digest:");
+  for (const [image, reference] of digests) console.log(`pulumi config set --path retort:images.${image} ${reference}`);
+  return 0;
+}
+
+function parsed(args: readonly string[]): Build {
+  const text = { type: "string" } as const;
+  const options = {
+    push: text,
+    archive: text,
+    tool: text,
+    cpu: { type: "boolean" },
+    base: { ...text, multiple: true },
+  } as const;
+  let values: ReturnType<typeof parseArgs<{ options: typeof options }>>["values"];
+  try {
+    values = parseArgs({ args: [...args], options }).values;
+  } catch (error) {
+    throw new VisibleError(`${(error as Error).message}\n${USAGE}`, 2);
+  }
+  const { push, archive, cpu, base = [] } = values;
+  if ((push === undefined) === (archive === undefined)) throw new VisibleError(`say where the images go\n${USAGE}`, 2);
+  const bases = new Map(base.map((pair) => [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)]));
+  const unknown = [...bases.keys()].filter((name) => !IMAGES.some((image) => image === name));
+  if (unknown.length > 0)
+    throw new VisibleError(`--base ${unknown.join(", ")}: must be ${IMAGES.join(", ")}=REFERENCE`, 2);
+  if (cpu) bases.set("evaluator", localName("trainer"));
+  const tool = toolOf(values.tool);
+  if (archive && tool === "docker") throw new VisibleError("--archive needs podman or buildah", 2);
+  return { tool, push, archive: archive && resolve(archive), bases, certificates: process.env["SSL_CERT_FILE"] };
+}
+
+function toolOf(wanted: string | undefined): Tool {
+  const tool = TOOLS.find((name) => (wanted ?? name) === name && works(name));
+  if (tool) return tool;
+  throw new VisibleError(
+    `${wanted ?? TOOLS.join(", ")}: not here, or it does not answer; install one of ${TOOLS.join(", ")}`,
+    2,
+  );
+}
+
+/** Docker's command may be there without its daemon. */
+const works = (tool: Tool): boolean => spawnSync(tool, ["info"], { stdio: "ignore" }).status === 0;
+
+const localName = (image: Image): string => `localhost/retort-${image}:latest`;
+
+function buildArgs(image: Image, { bases, certificates }: Build): string[] {
+  const base = bases.get(image);
+  return [
+    "build",
+    ...["--file", `${image}/Dockerfile`, "--tag", localName(image)],
+    ...(base ? ["--build-arg", `BASE=${base}`] : []),
+    ...(certificates ? ["--secret", `id=ca,src=${certificates}`] : []),
+    ".",
+  ];
+}
+
+/** Pushes an image; returns its name with its digest. */
+function pushed(image: Image, { tool, push }: Build): string {
+  const name = `${push}/retort-${image}`;
+  const tagged = `${name}:latest`;
+  run(tool, ["tag", localName(image), tagged]);
+  if (tool !== "docker") return `${name}@${withDigest((file) => run(tool, ["push", "--digestfile", file, tagged]))}`;
+  run(tool, ["push", tagged]);
+  const { stdout } = spawnSync(tool, ["inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", tagged], {
+    encoding: "utf8",
+  });
+  const found = stdout.split("\n").find((reference) => reference.startsWith(`${name}@`));
+  if (!found) throw new VisibleError(`docker does not know the digest of ${tagged}, though it pushed it`);
+  return found;
+}
+
+/** Writes an image as an OCI archive; returns the name with digest that it will have on a node that imports it. */
+function archived(image: Image, { tool, archive = "" }: Build): string {
+  mkdirSync(archive, { recursive: true });
+  const target = `oci-archive:${join(archive, `${image}.tar`)}:${localName(image)}`;
+  // Stored plainly: the archive is read once, and compressing gigabytes takes minutes.
+  const args = ["push", "--disable-compression", localName(image), target];
+  return `localhost/retort-${image}@${withDigest((file) => run(tool, ["push", "--digestfile", file, ...args.slice(1)]))}`;
+}
+
+function withDigest(push: (file: string) => void): string {
+  const file = join(HERE, "../.cache/digest");
+  mkdirSync(join(HERE, "../.cache"), { recursive: true });
+  push(file);
+  return readFileSync(file, "utf8").trim();
+}
+
+function run(tool: Tool, args: readonly string[], cwd?: string): void {
+  console.log(`${tool} ${args.join(" ")}`);
+  const { status } = spawnSync(tool, args, { stdio: "inherit", cwd, env: { ...process.env, DOCKER_BUILDKIT: "1" } });
+  if (status !== 0) throw new VisibleError(`${tool} ${args[0]} ended with exit code ${status}`);
+}
+
+try {
+  process.exitCode = main(process.argv.slice(2));
+} catch (error) {
+  process.exitCode = reported(error);
+}

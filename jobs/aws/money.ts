@@ -1,0 +1,113 @@
+/** The money of a run on AWS: said before it starts, capped while it runs, and proven to have stopped after. */
+import { join } from "node:path";
+import type { RunConfig } from "../../configs/schema";
+import { type AwsSettings, POOL_LABEL } from "../../infra/aws/settings";
+import { attemptsOf } from "../attempts";
+import { type Estimate, estimateLines, estimateRun, withinBudget } from "../estimate";
+import type { S3Store } from "../s3";
+import type { StageName, StageSpec } from "../stages";
+import { type Workload, workloadOf } from "../workload";
+import type { AwsClients } from "./clients";
+import { nodeNames } from "./eksCluster";
+import { hasGpu, isThere, machinesOf, untilGone } from "./gpuNodes";
+import { livePrices, loadPrices, nodePrice, type Price } from "./prices";
+import { receiptLines, receiptOf } from "./receipt";
+import { clusterNameOf } from "./teardown";
+
+export interface MoneyArgs {
+  readonly settings: AwsSettings;
+  readonly clients: AwsClients;
+  /** The project's directory. */
+  readonly root: string;
+  readonly stack: string;
+  readonly store: S3Store;
+  readonly say: (text: string) => void;
+  /** Says what makes the program fail. */
+  readonly complain: (text: string) => void;
+  /** How long and how often to look whether the GPU is gone. */
+  readonly patience?: { readonly minutes: number; readonly pollSeconds: number };
+}
+
+export class RunMoney {
+  private readonly since = new Date();
+  private known: Promise<Price> | undefined;
+  private estimate: Estimate | undefined;
+
+  constructor(private readonly args: MoneyArgs) {}
+
+  /** Asked once: a program's figures agree with each other. */
+  price(): Promise<Price> {
+    const { settings, clients, root } = this.args;
+    const table = loadPrices(join(root, "configs/prices.yaml"));
+    this.known ??= livePrices(settings, clients).then((live) => nodePrice(settings, table, live));
+    return this.known;
+  }
+
+  /** Bytes of what lies at an s3:// URI; undefined for anything else, or if it cannot be looked at. */
+  readonly sizeOf = async (uri: string): Promise<number | undefined> => {
+    if (!uri.startsWith("s3://")) return undefined;
+    const directory = uri.slice(0, uri.lastIndexOf("/"));
+    const below = await this.args.store.listing(uri).catch(() => new Map<string, number>());
+    const weights = [...below].filter(([name]) => name.endsWith(".safetensors"));
+    if (below.size > 0) return sum((weights.length > 0 ? weights : [...below]).map(([, bytes]) => bytes));
+    const beside = await this.args.store.listing(directory).catch(() => new Map<string, number>());
+    return beside.get(uri.slice(directory.length + 1));
+  };
+
+  workload(config: RunConfig): Promise<Workload> {
+    return workloadOf(config, this.sizeOf);
+  }
+
+  /** Says what the stages will take. Throws VisibleError if that is more than the budget allows. */
+  async mayStart(config: RunConfig, stages: readonly StageName[]): Promise<void> {
+    const { settings, say } = this.args;
+    const [price, workload] = await Promise.all([this.price(), this.workload(config)]);
+    const { count: gpus, nodes } = settings.gpu;
+    this.estimate = estimateRun({ config, workload, price, gpus: gpus * nodes, nodes, stages });
+    if (stages.length === 0) return;
+    for (const line of estimateLines(this.estimate, price, workload.assumed)) say(line);
+    const warning = withinBudget(this.estimate, settings.budget);
+    if (warning) say(warning);
+  }
+
+  /** Looks until the GPU machines are gone, and only then says so. It throws nothing: how a stage failed matters more. */
+  async close(specs: readonly StageSpec[]): Promise<void> {
+    await this.settle(specs).catch((error: Error) =>
+      this.args.complain(
+        `nobody could look whether the GPU capacity is gone (${error.message}): npm run teardown:check -- --gpu`,
+      ),
+    );
+  }
+
+  private async settle(specs: readonly StageSpec[]): Promise<void> {
+    const { clients, stack, store, say, complain, patience = { minutes: 6, pollSeconds: 10 } } = this.args;
+    const clusterName = clusterNameOf(stack);
+    const look = async (): Promise<string[]> => {
+      const nodes = await nodeNames(clients.eks, clusterName, clients.region, POOL_LABEL);
+      const machines = (await machinesOf(clients.ec2, clusterName)).filter(hasGpu).filter(isThere);
+      return [...nodes.map((name) => `node ${name}`), ...machines.map(({ id, state }) => `instance ${id} (${state})`)];
+    };
+    const left = await untilGone({ look, say, ...patience });
+    const [attempts, machines, price] = await Promise.all([
+      Promise.all(specs.map((spec) => attemptsOf(spec, store))),
+      machinesOf(clients.ec2, clusterName),
+      this.price(),
+    ]);
+    const receipt = receiptOf({
+      attempts,
+      machines: machines.filter(hasGpu),
+      since: this.since,
+      now: new Date(),
+      price,
+    });
+    if (this.estimate) for (const line of receiptLines(receipt, this.estimate)) say(line);
+    if (left.length === 0)
+      return say("the GPU capacity is gone: no such node is in the cluster, no such instance in EC2");
+    complain(
+      `GPU capacity is still there after ${patience.minutes} minutes, and is billed: ${left.join(", ")}\n` +
+        "look again with npm run teardown:check -- --gpu; kubectl delete nodeclaims --all ends it",
+    );
+  }
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);

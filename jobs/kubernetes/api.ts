@@ -1,0 +1,108 @@
+/** The Kubernetes API as the chain needs it: Jobs of a run, their pods, events and logs, and ending a Job. */
+import http from "node:http";
+import https from "node:https";
+import { createInterface } from "node:readline";
+import {
+  BatchV1Api,
+  CoreV1Api,
+  type CoreV1Event,
+  KubeConfig,
+  PatchStrategy,
+  setHeaderOptions,
+  type V1Job,
+  type V1Pod,
+} from "@kubernetes/client-node";
+import { ConfigError } from "../../configs/load";
+
+export interface Cluster {
+  /** Jobs with all these labels; none if the namespace does not exist. */
+  jobs(labels: Readonly<Record<string, string>>): Promise<V1Job[]>;
+  job(name: string): Promise<V1Job | undefined>;
+  /** Oldest first. */
+  podsOf(job: string): Promise<V1Pod[]>;
+  /** Such as Running; undefined if there is no such pod. */
+  podPhase(name: string): Promise<string | undefined>;
+  /** Warnings about a Job or a pod, newest last. */
+  warningsOf(name: string): Promise<CoreV1Event[]>;
+  configMap(name: string): Promise<Record<string, string> | undefined>;
+  /** Calls back with every line a pod writes, from its first, until it ends or `signal` is aborted. */
+  followLog(pod: string, onLine: (line: string) => void, signal: AbortSignal): Promise<void>;
+  /** Ends a Job within seconds: its pods are asked to save and stop, and it counts as failed. */
+  end(job: string, why: string): Promise<void>;
+}
+
+/** Annotation of a Job that was ended on purpose: why. */
+export const ENDED = "retort.dev/ended";
+/** The container of a stage's pods. */
+export const CONTAINER = "stage";
+
+/** Reads the kube config as kubectl does. Throws ConfigError if there is no such context. */
+export function connect(context: string | undefined, namespace: string): Cluster {
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  const names = config.getContexts().map(({ name }) => name);
+  if (context !== undefined && !names.includes(context)) {
+    const known = names.length > 0 ? `it has ${names.join(", ")}` : "it has none";
+    throw new ConfigError([`retort:context: no context "${context}" in the kube config: ${known}`]);
+  }
+  if (context !== undefined) config.setCurrentContext(context);
+  return clusterOf(config, namespace);
+}
+
+/** The cluster of a kube config that is at hand already. */
+export function clusterOf(config: KubeConfig, namespace: string): Cluster {
+  const [batch, core] = [config.makeApiClient(BatchV1Api), config.makeApiClient(CoreV1Api)];
+  return {
+    async jobs(labels) {
+      const labelSelector = Object.entries(labels)
+        .map(([key, value]) => `${key}=${value}`)
+        .join(",");
+      return (await batch.listNamespacedJob({ namespace, labelSelector })).items;
+    },
+    job: (name) => batch.readNamespacedJob({ name, namespace }).catch(unlessNotFound),
+    async podsOf(job) {
+      const { items } = await core.listNamespacedPod({
+        namespace,
+        labelSelector: `batch.kubernetes.io/job-name=${job}`,
+      });
+      return items.sort((a, b) => created(a) - created(b));
+    },
+    podPhase: async (name) => (await core.readNamespacedPod({ name, namespace }).catch(unlessNotFound))?.status?.phase,
+    async warningsOf(name) {
+      const fieldSelector = `involvedObject.name=${name},type=Warning`;
+      return (await core.listNamespacedEvent({ namespace, fieldSelector })).items;
+    },
+    configMap: async (name) => (await core.readNamespacedConfigMap({ name, namespace }).catch(unlessNotFound))?.data,
+    async followLog(pod, onLine, signal) {
+      const path = `/api/v1/namespaces/${namespace}/pods/${pod}/log?container=${CONTAINER}&follow=true`;
+      const response = await get(config, path, signal);
+      if (response.statusCode !== 200) throw new Error(`the log of ${pod} answers ${response.statusCode}`);
+      const lines = createInterface({ input: response });
+      response.once("error", () => lines.close()).once("close", () => lines.close());
+      for await (const line of lines) onLine(line);
+    },
+    async end(job, why) {
+      const body = { metadata: { annotations: { [ENDED]: why } }, spec: { activeDeadlineSeconds: 1 } };
+      const merge = setHeaderOptions("Content-Type", PatchStrategy.MergePatch);
+      await batch.patchNamespacedJob({ name: job, namespace, body }, merge);
+    },
+  };
+}
+
+const created = (pod: V1Pod): number => pod.metadata?.creationTimestamp?.getTime() ?? 0;
+
+function unlessNotFound(error: unknown): undefined {
+  if ((error as { code?: number }).code === 404) return undefined;
+  throw error;
+}
+
+/** The client's own log reader does not tell when a connection breaks: it would wait for ever. */
+async function get(config: KubeConfig, path: string, signal: AbortSignal): Promise<http.IncomingMessage> {
+  const url = new URL(`${config.getCurrentCluster()?.server.replace(/\/$/, "")}${path}`);
+  const options: https.RequestOptions = {};
+  await config.applyToHTTPSOptions(options);
+  return new Promise((resolve, reject) => {
+    const request = url.protocol === "http:" ? http.get : https.get;
+    request(url, { ...options, signal }, resolve).on("error", reject);
+  });
+}
