@@ -1,6 +1,8 @@
 /** The attempts at a stage, kept beside its artifacts: how often it was tried, for how long, and how each try ended. */
+import type { V1Job } from "@kubernetes/client-node";
 import { z } from "zod";
-import { join } from "./artifacts";
+import { join, type StageState } from "./artifacts";
+import { conditionOf } from "./kubernetes/failure";
 import type { S3Store } from "./s3";
 import type { StageSpec } from "./stages";
 
@@ -29,6 +31,21 @@ export async function attemptsOf(spec: StageSpec, store: S3Store): Promise<Attem
 
 export async function record(spec: StageSpec, attempt: Attempt, store: S3Store): Promise<void> {
   await store.write(join(spec.output, DIRECTORY, `${attempt.attempt}.json`), JSON.stringify(attempt));
+}
+
+/**
+ * The same attempts, each with its end where no program saw it: as its Job tells, or the manifest where the Job is gone.
+ * A laptop that was closed on Friday has not used the budget up by Monday.
+ */
+export function endedUnseen(attempts: readonly Attempt[], live: readonly V1Job[], state: StageState): Attempt[] {
+  return attempts.map((attempt, index) => {
+    if (attempt.endedAt !== undefined) return attempt;
+    const job = live.find(({ metadata }) => metadata?.name === attempt.job);
+    const over = job && (conditionOf(job, "Complete") ?? conditionOf(job, "Failed"));
+    const finishedAt = state.done && index === attempts.length - 1 ? state.manifest.finishedAt : undefined;
+    const endedAt = over?.lastTransitionTime?.toISOString() ?? finishedAt;
+    return endedAt === undefined ? attempt : { ...attempt, endedAt };
+  });
 }
 
 /** Hours that attempts have held a node. One that nobody saw end counts up to the next one's start, or to `now`. */

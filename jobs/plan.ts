@@ -1,7 +1,7 @@
 /** What `pulumi up` would do with each stage, and why: looks at the store and at the live Jobs, changes nothing. */
 import type { V1Job } from "@kubernetes/client-node";
 import { join, type StageState, stageState } from "./artifacts";
-import { type Attempt, attemptsOf } from "./attempts";
+import { type Attempt, attemptsOf, endedUnseen } from "./attempts";
 import { documentName, LABELS, REGISTERED, runLabels } from "./job";
 import type { Cluster } from "./kubernetes/api";
 import { conditionOf } from "./kubernetes/failure";
@@ -41,11 +41,12 @@ async function planStage(spec: StageSpec, runs: string, store: S3Store, cluster:
     [LABELS.stage]: spec.name,
     [LABELS.fingerprint]: spec.fingerprint.slice(0, 12),
   };
-  const [state, live, attempts] = await Promise.all([
+  const [state, live, recorded] = await Promise.all([
     stageState(spec.output, spec.fingerprint, store),
     cluster.jobs(labels),
     attemptsOf(spec, store),
   ]);
+  const attempts = endedUnseen(recorded, live, state);
   const newest = live.sort((a, b) => attemptOf(a) - attemptOf(b)).at(-1);
   const stands = newest && (state.done || isUnderWay(newest));
   const kept = stands ? await keep(newest, spec, cluster) : undefined;

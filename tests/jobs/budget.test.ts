@@ -1,6 +1,5 @@
 /** What a run may still cost. */
 import { expect, test } from "vitest";
-import { hoursOf } from "../../jobs/attempts";
 import { costText, deadlineSeconds, hoursLeft } from "../../jobs/budget";
 
 test("without a budget the stage's own deadline holds", () => {
@@ -17,16 +16,6 @@ test("hours and dollars both cap what is left, less what was used", () => {
 
 test("a budget that is used up leaves nothing", () => {
   expect(hoursLeft({ maxHours: 3 }, 4)).toBe(0);
-});
-
-test("an attempt that nobody saw end counts up to the next one, the last up to now", () => {
-  const at = (hour: number) => new Date(Date.UTC(2026, 0, 1, hour)).toISOString();
-  const attempts = [
-    { attempt: 1, job: "a-1", startedAt: at(0) },
-    { attempt: 2, job: "a-2", startedAt: at(2), endedAt: at(3), outcome: "failed" as const },
-    { attempt: 3, job: "a-3", startedAt: at(5) },
-  ];
-  expect(hoursOf(attempts, new Date(at(6)))).toBe(4);
 });
 
 test("a cost is said in dollars where the price is known", () => {
