@@ -5,7 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -104,12 +104,25 @@ function variablesOf(directory: string, root: string): NodeJS.ProcessEnv {
 async function create(directory: string, python: string, root: string): Promise<void> {
   const base = await findPython();
   rmSync(directory, { recursive: true, force: true });
+  const { bavail, bsize } = statfsSync(root);
+  requireSpace((bavail * bsize) / 2 ** 30, root);
   await run([base, "-m", "venv", directory], root, "could not make .venv");
   const installer = join(root, "jobs/local/uv-requirements.lock");
   await run(
     [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--require-hashes", "--no-deps", "-r", installer],
     root,
     `could not install uv, which installs the other packages. ${NETWORK}`,
+  );
+}
+
+/** The packages, and the largest of them once more while it is unpacked. */
+const NEEDED_GIB = 7;
+
+/** Said before 6 GB are downloaded, not after. Throws EnvironmentError. */
+export function requireSpace(freeGiB: number, directory: string): void {
+  if (freeGiB >= NEEDED_GIB) return;
+  throw new EnvironmentError(
+    `the Python packages need ${NEEDED_GIB} GiB of disk, and ${directory} has ${freeGiB.toFixed(1)} free. Make room, then run the same command again.`,
   );
 }
 

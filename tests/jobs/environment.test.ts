@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { ensureEnvironment, environmentPlan, type Stamp } from "../../jobs/environment";
+import { ensureEnvironment, environmentPlan, requireSpace, type Stamp } from "../../jobs/environment";
 import { findPython, pythonVersion } from "../../jobs/local/python";
 import { freePort } from "../../jobs/local/tensorboard";
 
@@ -37,6 +37,13 @@ describe("the plan", () => {
     ["the project has moved", stamp(["a"], { directory: "/old/.venv" }), ["a"], { do: "create" }],
     ["Python was upgraded, or is gone", stamp(["a"], { python: "3.10" }), ["a"], { do: "create" }],
   ])("when %s", (_, present, locks, plan) => expect(environmentPlan(present, stamp(locks))).toEqual(plan));
+});
+
+test("a disk too small for the packages is said before they are downloaded", () => {
+  expect(() => requireSpace(4.86, "/p")).toThrow(
+    "the Python packages need 7 GiB of disk, and /p has 4.9 free. Make room, then run the same command again.",
+  );
+  expect(() => requireSpace(7, "/p")).not.toThrow();
 });
 
 describe("a Python on the PATH", () => {
