@@ -1,11 +1,14 @@
 /** A program for the tests: runs infra/index.ts as the engine does, under mocks, and prints all that it registered as JSON. */
+import { BatchV1Api, CoreV1Api, KubeConfig, type V1ConfigMap, type V1Job } from "@kubernetes/client-node";
 import * as pulumi from "@pulumi/pulumi";
 
-interface Input {
+export interface Input {
   /** Settings of the stack, such as {"retort:target": "aws"}; blocks as objects. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Whether images are still to be built: a preview does not know their digests then. */
   readonly withoutImages?: boolean;
+  /** `pulumi up` rather than a preview: Jobs and ConfigMaps are then really made, at the API that the kube config names. */
+  readonly up?: boolean;
 }
 
 export interface Recorded {
@@ -59,6 +62,24 @@ function stateOf(type: string, name: string, inputs: Record<string, unknown>, wi
   }
 }
 
+/** Makes a Job or a ConfigMap, as the engine's provider does; one that is there already stays as it is. */
+async function make(type: string, inputs: unknown): Promise<void> {
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  const unlessThere = (error: { code?: number }) => {
+    if (error.code !== 409) throw error;
+  };
+  if (type === "kubernetes:batch/v1:Job") {
+    const body = inputs as V1Job;
+    const namespace = body.metadata?.namespace ?? "";
+    await config.makeApiClient(BatchV1Api).createNamespacedJob({ namespace, body }).catch(unlessThere);
+  } else if (type === "kubernetes:core/v1:ConfigMap") {
+    const body = inputs as V1ConfigMap;
+    const namespace = body.metadata?.namespace ?? "";
+    await config.makeApiClient(CoreV1Api).createNamespacedConfigMap({ namespace, body }).catch(unlessThere);
+  }
+}
+
 const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value ?? {}));
 
 async function main(input: Input): Promise<Recording> {
@@ -71,14 +92,15 @@ async function main(input: Input): Promise<Recording> {
   ]);
   pulumi.runtime.setAllConfig(Object.fromEntries(config));
   const mocks: pulumi.runtime.Mocks = {
-    newResource({ type, name, inputs, provider }) {
+    async newResource({ type, name, inputs, provider }) {
       inputsOf.set(`${type} ${name}`, { inputs: plain(inputs) as Record<string, unknown>, provider });
+      if (input.up) await make(type, inputs);
       return { id: `${name}-id`, state: stateOf(type, name, inputs, input.withoutImages ?? false) };
     },
     call: ({ token, inputs }) =>
       token === "aws:ec2/getVpc:getVpc" ? { ...inputs, cidrBlock: "10.0.0.0/16" } : { userName: "AWS", password: "p" },
   };
-  pulumi.runtime.setMocks(mocks, "retort", "dev", true);
+  pulumi.runtime.setMocks(mocks, "retort", "dev", !input.up);
   const watch: pulumi.ResourceTransformation = ({ resource, type, name, opts }) => {
     const key = `${type} ${name}`;
     names.set(resource, key);
