@@ -67,7 +67,7 @@ async function chosenTarget(): Promise<{ target: Target; run: string }> {
     return { target: await awsTarget(settings, ROOT), run: settings.run };
   }
   const settings = parseSettings(stackSetting, ROOT);
-  return { target: kubernetesTarget(settings), run: settings.run };
+  return { target: await kubernetesTarget(settings), run: settings.run };
 }
 
 /** The user's mistakes and failed stages have a message and no stack trace. */

@@ -32,10 +32,10 @@ export interface Ground {
 }
 
 /** A cluster and a store that exist. */
-export function kubernetesTarget(settings: Settings): Target {
+export async function kubernetesTarget(settings: Settings): Promise<Target> {
   return {
     storage: storage(settings.storage),
-    cluster: connect(settings.context, settings.namespace),
+    cluster: await connect(settings.context, settings.namespace),
     check: async () => {},
     ground: async () => ({
       settings,

@@ -1,6 +1,6 @@
 /** The Kubernetes API of an EKS cluster that may not be there yet: it is looked for until it is. */
 import { DescribeClusterCommand, type EKSClient } from "@aws-sdk/client-eks";
-import { CoreV1Api, KubeConfig } from "@kubernetes/client-node";
+import type { KubeConfig } from "@kubernetes/client-node";
 import { kubeconfig } from "../../infra/aws/kubeconfig";
 import { type Cluster, clusterOf } from "../kubernetes/api";
 
@@ -12,6 +12,7 @@ export async function findCluster(eks: EKSClient, clusterName: string, region: s
   });
   const { endpoint, certificateAuthority, status } = found?.cluster ?? {};
   if (!endpoint || !certificateAuthority?.data || !["ACTIVE", "UPDATING"].includes(status ?? "")) return undefined;
+  const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
   config.loadFromString(kubeconfig({ clusterName, region, endpoint, authority: certificateAuthority.data }));
   return config;
@@ -23,7 +24,7 @@ export function eksCluster(find: () => Promise<KubeConfig | undefined>, namespac
   const cluster = async (): Promise<Cluster | undefined> => {
     if (found) return found;
     const config = await find();
-    if (config) found = clusterOf(config, namespace);
+    if (config) found = await clusterOf(config, namespace);
     return found;
   };
   const there = async (): Promise<Cluster> => {
@@ -52,6 +53,7 @@ export async function nodeNames(
 ): Promise<string[]> {
   const config = await findCluster(eks, clusterName, region);
   if (!config) return [];
+  const { CoreV1Api } = await import("@kubernetes/client-node");
   const labelSelector = Object.entries(labels)
     .map(([key, value]) => `${key}=${value}`)
     .join(",");

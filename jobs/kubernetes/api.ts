@@ -2,16 +2,7 @@
 import http from "node:http";
 import https from "node:https";
 import { createInterface } from "node:readline";
-import {
-  BatchV1Api,
-  CoreV1Api,
-  type CoreV1Event,
-  KubeConfig,
-  PatchStrategy,
-  setHeaderOptions,
-  type V1Job,
-  type V1Pod,
-} from "@kubernetes/client-node";
+import type { CoreV1Event, KubeConfig, V1Job, V1Pod } from "@kubernetes/client-node";
 import { ConfigError } from "../../configs/load";
 
 export interface Cluster {
@@ -37,7 +28,8 @@ export const ENDED = "retort.dev/ended";
 export const CONTAINER = "stage";
 
 /** Reads the kube config as kubectl does. Throws ConfigError if there is no such context. */
-export function connect(context: string | undefined, namespace: string): Cluster {
+export async function connect(context: string | undefined, namespace: string): Promise<Cluster> {
+  const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
   config.loadFromDefault();
   const names = config.getContexts().map(({ name }) => name);
@@ -50,7 +42,8 @@ export function connect(context: string | undefined, namespace: string): Cluster
 }
 
 /** The cluster of a kube config that is at hand already. */
-export function clusterOf(config: KubeConfig, namespace: string): Cluster {
+export async function clusterOf(config: KubeConfig, namespace: string): Promise<Cluster> {
+  const { BatchV1Api, CoreV1Api, PatchStrategy, setHeaderOptions } = await import("@kubernetes/client-node");
   const [batch, core] = [config.makeApiClient(BatchV1Api), config.makeApiClient(CoreV1Api)];
   return {
     async jobs(labels) {

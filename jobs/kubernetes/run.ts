@@ -18,7 +18,7 @@ export interface Run extends Storage {
 /** Throws ConfigError for a mistake in the config or the data, VisibleError if store or cluster are not as they should. */
 export async function readRun(settings: Settings, root: string): Promise<Run> {
   const config = loadConfig(settings.run);
-  const cluster = connect(settings.context, settings.namespace);
+  const cluster = await connect(settings.context, settings.namespace);
   const place = storage(settings.storage);
   const { base, runs, store } = place;
   const { sources, uploads } = await clusterSources(config, { root, base, store });

@@ -1,5 +1,6 @@
 /** A program for the tests: runs infra/index.ts as the engine does, under mocks, and prints all that it registered as JSON. */
-import { BatchV1Api, CoreV1Api, KubeConfig, type V1ConfigMap, type V1Job } from "@kubernetes/client-node";
+import { resolve } from "node:path";
+import type { V1ConfigMap, V1Job } from "@kubernetes/client-node";
 import * as pulumi from "@pulumi/pulumi";
 
 export interface Input {
@@ -64,6 +65,7 @@ function stateOf(type: string, name: string, inputs: Record<string, unknown>, wi
 
 /** Makes a Job or a ConfigMap, as the engine's provider does; one that is there already stays as it is. */
 async function make(type: string, inputs: unknown): Promise<void> {
+  const { BatchV1Api, CoreV1Api, KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
   config.loadFromDefault();
   const unlessThere = (error: { code?: number }) => {
@@ -122,7 +124,7 @@ async function main(input: Input): Promise<Recording> {
   let outputs: unknown;
   let error: string | undefined;
   try {
-    const program = require("../../infra/index") as () => Promise<unknown>;
+    const program = require(resolve("infra/start.cjs")) as () => Promise<unknown>;
     await pulumi.runtime.runInPulumiStack(async () => {
       pulumi.runtime.registerStackTransformation(watch);
       outputs = plain(await program());
@@ -136,7 +138,7 @@ async function main(input: Input): Promise<Recording> {
   return { resources: found, ...(outputs ? { outputs } : {}), ...(error ? { error } : {}) };
 }
 
-main(JSON.parse(process.argv[2] ?? "{}") as Input).then(
+main(JSON.parse(process.argv[3] ?? "{}") as Input).then(
   (recording) => {
     process.stdout.write(`\n${JSON.stringify(recording)}\n`, () => process.exit(0));
   },

@@ -29,7 +29,7 @@ export async function recordingOf(
   const config = Object.fromEntries(Object.entries(settings).map(([key, value]) => [`retort:${key}`, value]));
   const child = spawn(
     process.execPath,
-    ["--import", "tsx", join(ROOT, "tests/infra/record.ts"), JSON.stringify({ config, ...rest })],
+    [join(ROOT, "infra/typescript.cjs"), "tests/infra/record.ts", JSON.stringify({ config, ...rest })],
     { cwd: ROOT, env: { ...process.env, ...variables }, stdio: ["ignore", "pipe", "pipe"] },
   );
   let said = "";
