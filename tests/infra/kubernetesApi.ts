@@ -19,6 +19,8 @@ export type Course = (document: StageDocument) => Promise<End>;
 export class KubernetesApi {
   /** What happened, in order, such as "merge was made", "merge ended"; and every request that changes something. */
   readonly happened: string[] = [];
+  /** When each thing last happened, in milliseconds. */
+  readonly happenedAt = new Map<string, number>();
   readonly jobs = new Map<string, V1Job>();
   private readonly pods = new Map<string, V1Pod>();
   private readonly configMaps = new Map<string, V1ConfigMap>();
@@ -51,6 +53,11 @@ export class KubernetesApi {
     return { KUBECONFIG: file };
   }
 
+  private note(what: string): void {
+    this.happened.push(what);
+    this.happenedAt.set(what, performance.now());
+  }
+
   private async answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(request.url ?? "", "http://api");
     const [, kind = "", name = ""] = /\/namespaces\/[^/]+\/([a-z]+)(?:\/([^/]+))?/.exec(pathname) ?? [];
@@ -60,7 +67,7 @@ export class KubernetesApi {
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
     if (request.method === "POST") return void send(...this.make(kind, JSON.parse(Buffer.concat(chunks).toString())));
     if (request.method !== "GET") {
-      this.happened.push(`${request.method} ${pathname}`);
+      this.note(`${request.method} ${pathname}`);
       return void send(405, {});
     }
     if (pathname.endsWith("/log")) return void response.end(`${await this.logOf(name)}\n`);
@@ -96,7 +103,7 @@ export class KubernetesApi {
     const { name = "", labels = {} } = job.metadata ?? {};
     const volume = job.spec?.template.spec?.volumes?.find(({ configMap }) => configMap)?.configMap?.name ?? "";
     const document = JSON.parse(this.configMaps.get(volume)?.data?.["stage.json"] ?? "null") as StageDocument;
-    this.happened.push(`${document.stage} was made`);
+    this.note(`${document.stage} was made`);
     const metadata = { name: `${name}-pod`, labels: { ...labels, "batch.kubernetes.io/job-name": name } };
     this.pods.set(`${name}-pod`, { metadata, status: { phase: "Running" } });
     const { exitCode, message } = await this.course(document);
@@ -109,7 +116,7 @@ export class KubernetesApi {
       metadata,
       status: { phase: exitCode === 0 ? "Succeeded" : "Failed", containerStatuses },
     });
-    this.happened.push(`${document.stage} ended`);
+    this.note(`${document.stage} ended`);
     const condition = { type: exitCode === 0 ? "Complete" : "Failed", status: "True" };
     this.jobs.set(name, { ...job, status: { conditions: [condition] } });
   }

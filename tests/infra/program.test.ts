@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type S3Store, s3Store } from "../../jobs/s3";
 import type { StageDocument } from "../../jobs/stages";
 import { Moto } from "./aws/moto";
-import { type End, KubernetesApi } from "./kubernetesApi";
+import { works } from "./course";
+import { type Course, KubernetesApi } from "./kubernetesApi";
 import type { Recorded, Recording } from "./record";
 import { only, recordingOf, type Said, smallRun } from "./recording";
 import { REQUIRED } from "./stack";
@@ -39,18 +40,7 @@ afterAll(async () => {
   await moto?.stop();
 });
 
-/** A stage that does its work at once. */
-async function works({ stage, fingerprint, output }: StageDocument): Promise<End> {
-  const now = new Date().toISOString();
-  const outputs = [{ path: "result.txt", bytes: 4 }];
-  const metrics = stage === "evaluate" ? { basePassRate: 0.25, mergedPassRate: 0.75 } : {};
-  const manifest = { stage, fingerprint, outputs, startedAt: now, finishedAt: now, metrics };
-  await store.write(`${output}/result.txt`, "done");
-  await store.write(`${output}/manifest.json`, JSON.stringify(manifest));
-  return { exitCode: 0, message: JSON.stringify({ event: "done", stage, metrics }) };
-}
-
-async function cluster(course = works): Promise<KubernetesApi> {
+async function cluster(course: Course = works(store)): Promise<KubernetesApi> {
   const api = await KubernetesApi.start(course);
   apis.push(api);
   return api;
@@ -127,7 +117,7 @@ describe("pulumi up", () => {
   test("after a failed merge evaluates nothing; its last words are the error, and the next up retries it alone", async () => {
     let broken = true;
     const api = await cluster(async (document) =>
-      document.stage === "merge" && broken ? { exitCode: 2, message: "error: no such tensor" } : works(document),
+      document.stage === "merge" && broken ? { exitCode: 2, message: "error: no such tensor" } : works(store)(document),
     );
     const run = newRun();
     const failed = await record(api, { run }, { up: true });
