@@ -1,4 +1,4 @@
-/** Content hashes of files and directories; a file whose size and times have not changed is not read again. */
+/** Content hashes of files, directories and what lies elsewhere; what has not changed is not read again. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
@@ -47,6 +47,15 @@ export class Hashes {
     for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
     const sha256 = hash.digest("hex");
     if (Date.now() - Math.max(mtimeMs, ctimeMs) > SETTLED_MS) this.entries.set(path, { stamp, sha256 });
+    return sha256;
+  }
+
+  /** sha256 of what lies elsewhere: `read` gives it, and is asked again only once `stamp` is another one. */
+  async ofRemote(uri: string, stamp: string, read: () => Promise<string>): Promise<string> {
+    const kept = this.entries.get(uri);
+    if (kept?.stamp === stamp) return kept.sha256;
+    const sha256 = await read();
+    this.entries.set(uri, { stamp, sha256 });
     return sha256;
   }
 

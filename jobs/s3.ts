@@ -23,12 +23,21 @@ export interface S3Access {
   readonly toBeMade?: boolean;
 }
 
+export interface Head {
+  /** In bytes. */
+  readonly size: number;
+  /** Another one after every change. */
+  readonly stamp: string;
+}
+
 export interface S3Store extends Store {
   write(uri: string, text: string): Promise<void>;
   /** Copies a local file to `uri`. Returns false if a file is there already: content-addressed data is copied once. */
   uploadOnce(path: string, uri: string): Promise<boolean>;
   /** sha256 over names, sizes and ETags of all that lies at `uri`: changes when the content does. Throws if nothing does. */
   revision(uri: string): Promise<string>;
+  /** What tells one content of the file at `uri` from another, without reading it; undefined if there is no such file. */
+  head(uri: string): Promise<Head | undefined>;
   /** sha256 of the bytes at `uri`, hex. Throws if there is no such file. */
   sha256(uri: string): Promise<string>;
   /** Names of the directories right below `uri`. */
@@ -85,7 +94,19 @@ export function s3Store(access: S3Access): S3Store {
     return { files, directories };
   };
 
+  const head = async (uri: string): Promise<Head | undefined> => {
+    try {
+      const { ContentLength, ETag, VersionId, LastModified } = await client.send(new HeadObjectCommand(location(uri)));
+      const size = ContentLength ?? 0;
+      return { size, stamp: [size, ETag, VersionId, LastModified?.toISOString()].join(" ") };
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw explained(error, uri);
+    }
+  };
+
   return {
+    head,
     read: async (uri) => (await body(uri))?.transformToString(),
     listing: async (uri) => new Map((await objects(uri)).files.map(({ name, size }) => [name, size])),
     directories: async (uri) => (await objects(uri, "/")).directories,
@@ -96,12 +117,7 @@ export function s3Store(access: S3Access): S3Store {
     },
     async uploadOnce(path, uri) {
       const { size } = await stat(path);
-      try {
-        const there = await client.send(new HeadObjectCommand(location(uri)));
-        if (there.ContentLength === size) return false;
-      } catch (error) {
-        if (!isAbsent(error)) throw explained(error, uri);
-      }
+      if ((await head(uri))?.size === size) return false;
       const file = createReadStream(path);
       await client
         .send(new PutObjectCommand({ ...location(uri), Body: file, ContentLength: size }))
@@ -139,14 +155,17 @@ function location(uri: string): { Bucket: string; Key: string } {
 
 const ABSENT = ["NoSuchKey", "NotFound"];
 
+const KEYS = "retort:storage.accessKeyId and secretAccessKey, or this machine's AWS environment";
+const ENDPOINT = "retort:storage.endpoint, or AWS_ENDPOINT_URL_S3";
+
 const HINTS: Readonly<Record<string, string>> = {
-  NoSuchBucket: "there is no such bucket: make it, or mend retort:storage.bucket",
-  AccessDenied: "the store refuses access: check retort:storage.accessKeyId and secretAccessKey, and their rights",
-  InvalidAccessKeyId: "the store does not know the key: check retort:storage.accessKeyId",
-  SignatureDoesNotMatch: "the secret does not fit the key: check retort:storage.secretAccessKey",
-  CredentialsProviderError: "no credentials on this machine: log in to AWS, or set retort:storage.accessKeyId",
-  ECONNREFUSED: "nothing answers there: check retort:storage.endpoint",
-  ENOTFOUND: "no such host: check retort:storage.endpoint",
+  NoSuchBucket: "there is no such bucket: make it, or mend its name (retort:storage.bucket)",
+  AccessDenied: `the store refuses access: check the keys and their rights (${KEYS})`,
+  InvalidAccessKeyId: `the store does not know the key (${KEYS})`,
+  SignatureDoesNotMatch: `the secret does not fit the key (${KEYS})`,
+  CredentialsProviderError: `no credentials: log in to AWS, or set keys (${KEYS})`,
+  ECONNREFUSED: `nothing answers there: check the endpoint (${ENDPOINT})`,
+  ENOTFOUND: `no such host: check the endpoint (${ENDPOINT})`,
 };
 
 function explained(error: unknown, uri: string): Error {

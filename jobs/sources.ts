@@ -5,22 +5,34 @@ import { ConfigError, isUri } from "../configs/load";
 import { DATA_NAMES, type RunConfig } from "../configs/schema";
 import type { ModelSource } from "./fingerprint";
 import type { Hashes } from "./hashing";
+import type { S3Store } from "./s3";
 import type { FileSource, ImageSource, RunSources } from "./stages";
 
-/** The sources of a run whose stages are processes of this machine. `root` is the project's directory. */
+/** Gives the store that s3:// URIs lie in, where there are any. */
+type StoreOf = () => Promise<S3Store>;
+
+/**
+ * The sources of a run whose stages are processes of this machine. `root` is the project's directory. s3:// URIs are
+ * read with this machine's own AWS environment, as the stages do.
+ */
 export async function localSources(config: RunConfig, root: string, hashes: Hashes): Promise<RunSources> {
   const [trainerTree, evaluatorTree] = [join(root, "images/trainer"), join(root, "images/evaluator")];
   const lockFile = join(trainerTree, "requirements.lock"); // one environment serves every stage of a local run
   return {
-    model: await modelSource(config.model.base, await readFile(lockFile, "utf8"), hashes),
-    data: await dataSources(config, hashes),
+    model: await modelSource(config.model.base, await readFile(lockFile, "utf8"), hashes, machineStore),
+    data: await dataSources(config, hashes, machineStore),
     trainer: await localImage([trainerTree], lockFile, hashes),
     evaluator: await localImage([trainerTree, evaluatorTree], lockFile, hashes),
   };
 }
 
 /** The base model and what pins its content. Throws ConfigError if nothing does. */
-export async function modelSource(base: string, requirements: string, hashes: Hashes): Promise<ModelSource> {
+export async function modelSource(
+  base: string,
+  requirements: string,
+  hashes: Hashes,
+  store: StoreOf,
+): Promise<ModelSource> {
   const [, scheme, rest = ""] = /^([a-z0-9]+):\/\/(.*)$/.exec(base) ?? [];
   switch (scheme) {
     case undefined:
@@ -32,8 +44,10 @@ export async function modelSource(base: string, requirements: string, hashes: Ha
       if (revision) return { uri: base, revision };
       throw new ConfigError([`model.base: ${rest} is not among the packages of images/trainer/requirements.lock`]);
     }
+    case "s3":
+      return { uri: base, revision: await (await store()).revision(base) };
     default:
-      throw new ConfigError([`model.base: ${base}: a local run reads no ${scheme}:// model; copy it here first`]);
+      throw new ConfigError([`model.base: ${base}: there is no way to read ${scheme}://`]);
   }
 }
 
@@ -44,16 +58,30 @@ export function pinnedVersion(name: string, requirements: string): string | unde
   return [...pins].find(([, pinned = ""]) => normal(pinned) === normal(name))?.[2];
 }
 
-async function dataSources({ data }: RunConfig, hashes: Hashes): Promise<RunSources["data"]> {
+async function dataSources({ data }: RunConfig, hashes: Hashes, store: StoreOf): Promise<RunSources["data"]> {
   const found: [string, FileSource][] = [];
   for (const name of DATA_NAMES) {
     const uri = data[name];
     if (uri === undefined) continue;
-    if (isUri(uri))
-      throw new ConfigError([`data.${name}: ${uri}: a local run reads files of this machine; copy it here`]);
-    found.push([name, { uri, sha256: await hashes.ofFile(uri) }]);
+    const sha256 = isUri(uri) ? await remoteHash(uri, await store(), hashes) : await hashes.ofFile(uri);
+    found.push([name, { uri, sha256 }]);
   }
   return Object.fromEntries(found);
+}
+
+/** sha256 of a file in a store, which is read again only if it has changed. */
+export async function remoteHash(uri: string, store: S3Store, hashes: Hashes): Promise<string> {
+  const head = await store.head(uri);
+  return head ? hashes.ofRemote(uri, head.stamp, () => store.sha256(uri)) : store.sha256(uri);
+}
+
+async function machineStore(): Promise<S3Store> {
+  const { s3Store } = await import("./s3.js"); // loads for a while, and few local runs need it
+  const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION } = process.env;
+  return s3Store({
+    endpoint: AWS_ENDPOINT_URL_S3 ?? AWS_ENDPOINT_URL,
+    region: AWS_REGION ?? AWS_DEFAULT_REGION ?? "us-east-1",
+  });
 }
 
 async function localImage(trees: string[], lockFile: string, hashes: Hashes): Promise<ImageSource> {

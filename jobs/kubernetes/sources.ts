@@ -9,7 +9,7 @@ import type { ModelSource } from "../fingerprint";
 import { Hashes } from "../hashing";
 import { findPython } from "../local/python";
 import type { S3Store } from "../s3";
-import { modelSource } from "../sources";
+import { modelSource, remoteHash } from "../sources";
 import type { FileSource, RunSources } from "../stages";
 
 /** A local data file and the place it is to be copied to. */
@@ -40,7 +40,7 @@ export async function clusterSources(
     const place = config.data[name];
     if (place === undefined) continue;
     if (isUri(place)) {
-      data.push([name, { uri: place, sha256: await store.sha256(place) }]);
+      data.push([name, { uri: place, sha256: await remoteHash(place, store, hashes) }]);
       continue;
     }
     const sha256 = await hashes.ofFile(place);
@@ -69,8 +69,8 @@ export async function uploadData(uploads: readonly Upload[], store: S3Store): Pr
 
 /** Checks the rows of local files. A file that is in the store already was checked before it was copied. */
 export async function checkData(uploads: readonly Upload[], root: string, store: S3Store): Promise<void> {
-  const there = await Promise.all(uploads.map(({ uri }) => store.listing(uri.slice(0, uri.lastIndexOf("/")))));
-  const unchecked = uploads.filter(({ uri }, index) => !there[index]?.has(uri.slice(uri.lastIndexOf("/") + 1)));
+  const there = await Promise.all(uploads.map(({ uri }) => store.head(uri)));
+  const unchecked = uploads.filter((_, index) => !there[index]);
   if (unchecked.length === 0) return;
   const files = Object.fromEntries(uploads.map(({ name, path }) => [name, path]));
   const env = { ...process.env, PYTHONPATH: join(root, "images/trainer"), PYTHONDONTWRITEBYTECODE: "1" };
@@ -92,9 +92,9 @@ except ValueError as error:
 `;
 
 async function reachableModel(base: string, root: string, store: S3Store, hashes: Hashes): Promise<ModelSource> {
-  if (base.startsWith("s3://")) return { uri: base, revision: await store.revision(base) };
   if (!isUri(base)) {
     throw new ConfigError([`model.base: ${base}: pods see no directory of this machine; copy it to the store, s3://…`]);
   }
-  return modelSource(base, readFileSync(join(root, "images/trainer/requirements.lock"), "utf8"), hashes);
+  const lock = readFileSync(join(root, "images/trainer/requirements.lock"), "utf8");
+  return modelSource(base, lock, hashes, async () => store);
 }

