@@ -2,19 +2,13 @@
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { loadConfig } from "../configs/load";
-import type { RunConfig } from "../configs/schema";
-import { checkData, fromUser } from "./data";
-import { type Environment, ensureEnvironment, ROOT } from "./environment";
-import { Hashes } from "./hashing";
+import { fromUser } from "./data";
+import { ROOT } from "./environment";
 import { colors } from "./local/colors";
+import { launch, RUNS } from "./local/launch";
 import type { Selection } from "./local/plan";
-import { requireProgram } from "./local/requireProgram";
-import { resultLines } from "./local/results";
-import { runChain } from "./local/runChain";
 import { type Screen, screenFor } from "./local/screen";
-import { startTensorBoard } from "./local/tensorboard";
-import { localSources } from "./sources";
-import { STAGES, type StageName, type StageSpec, stageSpecs } from "./stages";
+import { STAGES, type StageName } from "./stages";
 import { reported, VisibleError } from "./visibleError";
 
 const HELP = `npm run local -- [options]
@@ -28,9 +22,6 @@ Ctrl-C, a failure or a power cut.
   --help
 
 Exit codes: 0 done; 1 failed, and the same command tries again; 2 yours to mend; 130 stopped by Ctrl-C.`;
-
-const RUNS = join(ROOT, "runs");
-const CACHE = join(ROOT, ".cache");
 
 interface Options {
   readonly help: boolean;
@@ -46,20 +37,8 @@ async function main(args: string[], screen: Screen): Promise<number> {
   }
   const config = loadConfig(options.config);
   screen.line(`${colors.bold(config.name)}  ${relative("", options.config)}`);
-  const specs = await localSpecs(config, screen);
-  const exitCode = await runChain({
-    specs,
-    selection: options.selection,
-    root: ROOT,
-    command: ["npm run local", ...(args.length > 0 ? ["--", ...args] : [])].join(" "),
-    screen,
-    prepare: () => prepare(config, options.selection, screen),
-    beside: (environment) => curves(config, environment, screen),
-  });
-  if (exitCode !== 0) return exitCode;
-  for (const text of resultLines(specs[2].output)) screen.line(text);
-  screen.line(`curves     .venv/bin/tensorboard --logdir ${relative("", join(RUNS, config.name))}`);
-  return 0;
+  const command = ["npm run local", ...(args.length > 0 ? ["--", ...args] : [])].join(" ");
+  return launch({ config, runs: RUNS, selection: options.selection, command, screen });
 }
 
 function optionsOf(args: string[]): Options {
@@ -91,36 +70,6 @@ function optionsOf(args: string[]): Options {
     if (error instanceof VisibleError) throw error;
     throw new VisibleError(`${(error as Error).message}\n\n${HELP}`, 2);
   }
-}
-
-async function localSpecs(config: RunConfig, screen: Screen): Promise<[StageSpec, StageSpec, StageSpec]> {
-  const hashes = await Hashes.load(join(CACHE, "hashes.json"));
-  screen.busy("reading data and base model");
-  const sources = await localSources(config, ROOT, hashes);
-  screen.clear();
-  await hashes.save();
-  return stageSpecs(config, sources, RUNS);
-}
-
-async function prepare(config: RunConfig, { only }: Selection, screen: Screen): Promise<Environment> {
-  const environment = await ensureEnvironment({ print: screen.line });
-  if (only.length === 0 || only.includes("evaluate")) {
-    requireProgram("evaluate.server.command", config.evaluate.server.command, environment);
-  }
-  screen.busy("checking the data");
-  const { exitCode, report, problems } = await checkData(config, environment, join(CACHE, "models"));
-  screen.clear();
-  if (exitCode === 2) throw new VisibleError(`the data cannot be trained on\n${problems}`, 2);
-  if (exitCode !== 0) throw new VisibleError(`the data could not be checked (exit code ${exitCode})\n${problems}`);
-  screen.line(report);
-  return environment;
-}
-
-async function curves({ name }: RunConfig, environment: Environment, screen: Screen) {
-  const logFile = join(CACHE, "tensorboard.log");
-  const tensorboard = await startTensorBoard(join(RUNS, name), { environment, cwd: ROOT, logFile });
-  screen.line(`curves     ${tensorboard ? `${tensorboard.url} while this runs` : "no port is free for TensorBoard"}`);
-  return tensorboard?.child;
 }
 
 if (require.main === module) {

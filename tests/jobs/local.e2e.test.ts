@@ -20,7 +20,7 @@ beforeAll(() => {
 });
 afterAll(() => {
   rmSync(directory, { recursive: true, force: true });
-  rmSync(RUN, { recursive: true, force: true });
+  for (const run of [RUN, `${RUN}-again`]) rmSync(run, { recursive: true, force: true });
 });
 
 /** The demo with a few rows and a checkpoint after every update. */
@@ -109,6 +109,26 @@ describe.sequential("a run", () => {
     expect(run.output).toContain("nothing to do: every stage is up to date");
     expect(run.output).toMatch(/pass rate .* before → .* after\nreport /);
     expect(Date.now() - started).toBeLessThan(20_000); // on a busy machine; a second or two on an idle one
+  });
+
+  test("can be reproduced from its manifests, to the same bytes, though the first was stopped in between", {
+    timeout: 20 * MINUTES,
+  }, async () => {
+    const run = new Command("reproduce", "--", NAME);
+    const code = await run.exitCode;
+    for (const stage of ["train", "merge", "evaluate"]) {
+      const [first, again] = [RUN, `${RUN}-again`].map((folder) =>
+        readdirSync(folder).find((n) => n.startsWith(stage)),
+      );
+      expect(again).toBe(first); // the same fingerprint: nothing that decides the result is another
+    }
+    expect(run.output).toMatch(/✔ train +losses +identical \(5\)/);
+    expect(run.output).toMatch(/✔ train +adapter +identical bytes/);
+    expect(run.output).toMatch(/✔ merge +model +identical bytes/);
+    expect(run.output).toMatch(/. evaluate +answers after +/);
+    expect(run.output).toMatch(/not the same {2}train: updates it was resumed from: was \d+, is none/);
+    // The order of requests in a batch is not fixed: an answer may differ, and then that is said.
+    expect(run.output.includes("the two runs agree")).toBe(code === 0);
   });
 });
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from retort import events, log, manifest, storage
+from retort import events, log, machine, manifest, storage
 
 USER_MISTAKE = 2
 STOPPED = 143  # 128 + SIGTERM: saved, and may go on
@@ -112,10 +112,12 @@ def _run(stage: Stage, main: Main, resumable: tuple[str, ...]) -> None:
         "run": stage.run,
         "fingerprint": stage.fingerprint,
         "config": stage.config,
+        "settings": stage.settings,
         "inputs": stage.inputs,
         "outputs": manifest.outputs_of(work_dir, resumable),
         "image": stage.image,
         "lock": stage.lock or _own_lock(),
+        "machine": machine.described(),
         "startedAt": started,
         "finishedAt": now(),
         "metrics": metrics,
