@@ -11,6 +11,8 @@ const Attempt = z.object({
   job: z.string(),
   startedAt: z.string(),
   endedAt: z.string().optional(),
+  /** Of its pods, all together; unknown where nobody watched it to its end. */
+  ranSeconds: z.number().optional(),
   outcome: z.enum(["done", "failed"]).optional(),
   message: z.string().optional(),
 });

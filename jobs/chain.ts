@@ -11,6 +11,7 @@ import { costText, deadlineSeconds } from "./budget";
 import { follow, type Say } from "./follow";
 import { documentArgs, jobArgs, jobName, type Launch, REGISTERED, spreadOf, workersServiceArgs } from "./job";
 import type { Cluster } from "./kubernetes/api";
+import { RunTime } from "./kubernetes/runTime";
 import { lastDocumentUri, type StagePlan } from "./plan";
 import type { S3Store } from "./s3";
 import { VisibleError } from "./visibleError";
@@ -121,8 +122,10 @@ async function watch(plan: StagePlan, attempt: number, job: Job, args: ChainArgs
     await store.write(lastDocumentUri(spec, runs), JSON.stringify(spec.document));
   }
   const isDone = async () => (await stageState(spec.output, spec.fingerprint, store)).done;
+  const ran = new RunTime();
   const end = async (outcome: "done" | "failed", message?: string) => {
-    const ended = { ...begun, endedAt: new Date().toISOString(), outcome, ...(message && { message }) };
+    const endedAt = new Date().toISOString();
+    const ended = { ...begun, endedAt, ranSeconds: ran.seconds, outcome, ...(message && { message }) };
     attempts[attempts.indexOf(begun)] = ended;
     await record(spec, ended, store);
   };
@@ -132,6 +135,7 @@ async function watch(plan: StagePlan, attempt: number, job: Job, args: ChainArgs
       say: rowOf(job),
       capacityTimeoutMinutes: settings.capacityTimeoutMinutes,
       isDone,
+      ran,
     });
   } catch (error) {
     await end("failed", (error as Error).message).catch(() => undefined);

@@ -4,6 +4,7 @@ import type { Cluster } from "./kubernetes/api";
 import { conditionOf, endOf, failureOf } from "./kubernetes/failure";
 import { waitingFor } from "./kubernetes/pending";
 import { PodLog } from "./kubernetes/podLog";
+import type { RunTime } from "./kubernetes/runTime";
 import { type Event, eventOf } from "./local/events";
 import { progressText } from "./local/progressText";
 import type { StageSpec } from "./stages";
@@ -23,6 +24,8 @@ export interface Watching {
   readonly capacityTimeoutMinutes: number;
   /** Whether the stage's manifest says that it is done: the Job alone is not believed. */
   readonly isDone: () => Promise<boolean>;
+  /** Told of every pod that is seen. */
+  readonly ran: RunTime;
 }
 
 /** A stage ended badly. The message says why, and what to do. */
@@ -37,7 +40,7 @@ const POLL_MS = 1000;
 const SILENCE_MS = 30_000;
 
 export async function follow(spec: StageSpec, name: string, watching: Watching): Promise<void> {
-  const { cluster, say, isDone } = watching;
+  const { cluster, say, isDone, ran } = watching;
   const log = new PodLog(cluster, (line) => heard.take(line));
   const heard = new Heard(say);
   const capacity = new Capacity(spec, name, watching);
@@ -51,6 +54,7 @@ export async function follow(spec: StageSpec, name: string, watching: Watching):
       } else {
         answeredAt = Date.now();
         const { job, pods } = seen;
+        ran.note(pods);
         if (!job)
           throw new StageFailed(`${spec.name}: its Job ${name} was deleted; pulumi up again tries it once more`);
         const pod = leader(pods);

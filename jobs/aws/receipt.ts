@@ -1,6 +1,5 @@
 /** What a run has cost: its estimate against what happened, and GPU minutes paid for against GPU minutes used. Pure. */
 import type { Attempt } from "../attempts";
-import { hoursOf } from "../attempts";
 import type { Estimate } from "../estimate";
 import type { Machine } from "./gpuNodes";
 import type { Price } from "./prices";
@@ -22,24 +21,26 @@ export interface ReceiptArgs {
 }
 
 export function receiptOf({ attempts, machines, since, now, price }: ReceiptArgs): Receipt {
-  const usedMinutes = attempts.reduce((minutes, tried) => minutes + hoursOf(within(tried, since), now) * 60, 0);
+  const usedMinutes = sum(attempts.flatMap((tried) => tried.map((attempt) => minutesUsed(attempt, since, now))));
   const ours = machines.filter(({ launchedAt, endedAt }) => launchedAt >= since || (endedAt ?? now) > since);
-  const paid = ours.reduce((minutes, { launchedAt, endedAt, state }) => {
+  const paid = ours.map(({ launchedAt, endedAt, state }) => {
     const end = endedAt ?? (state === "terminated" ? launchedAt : now);
-    return minutes + Math.max(0, end.getTime() - Math.max(launchedAt.getTime(), since.getTime())) / 60_000;
-  }, 0);
-  const paidMinutes = ours.length > 0 ? paid : undefined;
+    return Math.max(0, end.getTime() - Math.max(launchedAt.getTime(), since.getTime())) / 60_000;
+  });
+  const paidMinutes = ours.length > 0 ? sum(paid) : undefined;
   return { usedMinutes, paidMinutes, usd: ((paidMinutes ?? usedMinutes) / 60) * price.high };
 }
 
-/** The part of the attempts that lies in this program's time. */
-const within = (attempts: readonly Attempt[], since: Date): Attempt[] =>
-  attempts
-    .filter(({ startedAt, endedAt }) => Date.parse(endedAt ?? startedAt) >= since.getTime())
-    .map((attempt) => ({
-      ...attempt,
-      startedAt: new Date(Math.max(Date.parse(attempt.startedAt), since.getTime())).toISOString(),
-    }));
+/** In this program's time. What began before it and has no end was another program's, which saw no end either. */
+function minutesUsed({ startedAt, endedAt, ranSeconds }: Attempt, since: Date, now: Date): number {
+  const [from, to] = [Date.parse(startedAt), endedAt === undefined ? now.getTime() : Date.parse(endedAt)];
+  if (endedAt === undefined && from < since.getTime()) return 0;
+  const watched = Math.max(0, to - Math.max(from, since.getTime())) / 60_000;
+  // Of the time watched, only that in which a pod ran: waiting for a node uses none.
+  return ranSeconds === undefined ? watched : Math.min(watched, ranSeconds / 60);
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
 
 export function receiptLines({ usedMinutes, paidMinutes, usd }: Receipt, estimate: Estimate): string[] {
   if (usedMinutes === 0 && paidMinutes === undefined) return [];
