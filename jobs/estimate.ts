@@ -123,6 +123,7 @@ export function estimateLines({ lines, usd }: Estimate, price: Price, assumed: r
     ...rows,
     text("in all", "", `${between(usd, 2)} USD`),
     `a node costs ${between(price, 2)} USD an hour (${price.source})`,
+    ...price.notes,
     ...assumed.map((what) => `assumed of ${what}`),
   ];
 }

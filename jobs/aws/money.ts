@@ -10,7 +10,8 @@ import { type Workload, workloadOf } from "../workload";
 import type { AwsClients } from "./clients";
 import { nodeNames } from "./eksCluster";
 import { hasGpu, isThere, machinesOf, untilGone } from "./gpuNodes";
-import { livePrices, loadPrices, nodePrice, type Price } from "./prices";
+import { livePrices } from "./livePrices";
+import { loadPrices, nodePrice, type Price } from "./prices";
 import { receiptLines, receiptOf } from "./receipt";
 import { clusterNameOf } from "./teardown";
 

@@ -25,7 +25,7 @@ export interface Row {
 export const dayOf = (nature: Nature, more: object = {}): Day => {
   const settings = settingsOf(more);
   const table = loadPrices(join(__dirname, "../../configs/prices.yaml"));
-  return new Day(settings, nodePrice(settings, table, { onDemand: {}, spot: {} }), nature);
+  return new Day(settings, nodePrice(settings, table, { onDemand: {}, spot: {}, notes: [] }), nature);
 };
 
 export async function played(day: Day, { name, play }: History): Promise<Row> {

@@ -12,7 +12,6 @@ import { AwsSettings } from "../../../infra/aws/settings";
 import { type AwsClients, accountOf, awsClients } from "../../../jobs/aws/clients";
 import { hasGpu, machinesOf, untilGone } from "../../../jobs/aws/gpuNodes";
 import { preflight } from "../../../jobs/aws/preflight";
-import { livePrices } from "../../../jobs/aws/prices";
 import { gpuLeftovers, leftovers } from "../../../jobs/aws/teardown";
 import { type Gate, json, Moto, refusal } from "../../infra/aws/moto";
 import { offerings, willingAccount } from "../../infra/aws/recording";
@@ -199,13 +198,5 @@ describe("looking for what costs money", () => {
     expect(await untilGone({ ...waiting, minutes: 0, look: async () => ["instance i-1 (running)"] })).toEqual([
       "instance i-1 (running)",
     ]);
-  });
-});
-
-test("a price that AWS does not tell is left out, and nothing stops", async () => {
-  moto.gate = ({ action }) => (/Price|GetProducts/.test(action) ? refusal(400, "AccessDeniedException") : undefined);
-  expect(await livePrices(settings(), clients)).toEqual({
-    onDemand: { "p5.4xlarge": undefined },
-    spot: { "p5.4xlarge": undefined },
   });
 });

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { AwsSettings } from "../../../infra/aws/settings";
-import { loadPrices, nodePrice, onDemandOf } from "../../../jobs/aws/prices";
+import { loadPrices, nodePrice } from "../../../jobs/aws/prices";
 import { receiptLines, receiptOf } from "../../../jobs/aws/receipt";
 import { estimateLines, estimateRun, withinBudget } from "../../../jobs/estimate";
 import { STAGES, type StageName } from "../../../jobs/stages";
@@ -10,9 +10,10 @@ import type { Workload } from "../../../jobs/workload";
 import { CONFIG } from "../run";
 
 const TABLE = loadPrices(join(__dirname, "../../../configs/prices.yaml"));
+const NO_ANSWER = { onDemand: {}, spot: {}, notes: [] };
 const settings = (more: object = {}) =>
   AwsSettings.parse({ target: "aws", run: "run.yaml", cluster: { accessCidrs: [] }, ...more });
-const price = nodePrice(settings(), TABLE, { onDemand: {}, spot: {} });
+const price = nodePrice(settings(), TABLE, NO_ANSWER, new Date("2026-07-21"));
 
 /** The hand-run job: 7,426 rows of about 460 tokens, 20,000 test rows, an 8B model. */
 const WORKLOAD: Workload = {
@@ -83,46 +84,6 @@ describe("the budget", () => {
     expect(withinBudget(estimate(), { maxUsd: usd.high + 1 })).toBeUndefined();
     expect(() => withinBudget(estimate(), { maxHours: 0.1 })).toThrow(/retort:budget.maxHours is 0.1/);
     expect(withinBudget(estimate(), {})).toBeUndefined();
-  });
-});
-
-describe("prices", () => {
-  test("are AWS's own where it answers, and dated where it does not", () => {
-    expect(price).toMatchObject({ low: 7.21, high: 7.21, source: "configs/prices.yaml of 2026-07-20" });
-    const live = nodePrice(settings(), TABLE, { onDemand: { "p5.4xlarge": 7 }, spot: {} });
-    expect(live).toMatchObject({ low: 7.33, high: 7.33, source: "AWS's price lists, now" });
-  });
-
-  test("range from spot to on demand where a pool takes both; a reservation costs what on demand does", () => {
-    const both = nodePrice(settings({ gpu: { capacity: ["spot", "on-demand"] } }), TABLE, { onDemand: {}, spot: {} });
-    expect(both.low).toBeCloseTo(2.43);
-    expect(both.high).toBeCloseTo(7.21);
-    const reserved = nodePrice(settings({ gpu: { capacity: [{ reserved: ["cr-0a"] }] } }), TABLE, {
-      onDemand: {},
-      spot: {},
-    });
-    expect(reserved.high).toBeCloseTo(7.21);
-  });
-
-  test("are the user's own where set, and say so of another region", () => {
-    const own = nodePrice(settings({ budget: { usdPerHour: 5 } }), TABLE, { onDemand: {}, spot: {} });
-    expect(own).toMatchObject({ low: 5, high: 5, source: "retort:budget.usdPerHour" });
-    expect(nodePrice(settings({ region: "eu-west-1" }), TABLE, { onDemand: {}, spot: {} }).source).toMatch(
-      /for us-east-1$/,
-    );
-  });
-
-  test("count the endpoints of ECR in every zone", () => {
-    const plain = nodePrice(settings(), TABLE, { onDemand: {}, spot: {} }).standing;
-    const more = nodePrice(settings({ network: { ecrEndpoints: true } }), TABLE, { onDemand: {}, spot: {} }).standing;
-    expect(more - plain).toBeCloseTo(0.06);
-  });
-
-  test("are found in a product of AWS's price list", () => {
-    const dimension = { pricePerUnit: { USD: "6.8800000000" } };
-    const product = { terms: { OnDemand: { "A.B": { priceDimensions: { "A.B.C": dimension } } } } };
-    expect(onDemandOf(JSON.stringify(product))).toBe(6.88);
-    expect(onDemandOf("{}")).toBeUndefined();
   });
 });
 
