@@ -1,8 +1,8 @@
 /** What a run will take, before it starts: hours and dollars of each stage, low and high. Pure. */
 import type { RunConfig } from "../configs/schema";
 import type { Price } from "./aws/prices";
+import type { Measured } from "./measured";
 import { STAGES, type StageName } from "./stages";
-import { VisibleError } from "./visibleError";
 import type { Workload } from "./workload";
 
 export interface Range {
@@ -14,6 +14,8 @@ export interface EstimateLine {
   readonly what: string;
   readonly minutes: Range;
   readonly usd: Range;
+  /** Which of it is measured, and where, and which is assumed; for people. */
+  readonly basis: string;
 }
 
 export interface Estimate {
@@ -37,8 +39,10 @@ const LOADING_MINUTES = { train: { low: 2, high: 5 }, evaluate: { low: 5, high: 
 const MERGE_MINUTES: Range = { low: 3, high: 10 };
 /** From the pod's wish to its first line: the instance, its images. Assumed. */
 const START_MINUTES: Range = { low: 4, high: 10 };
-/** From the last stage's end until the node is gone. */
+/** From the last stage's end until the node is gone. Assumed; the pool's own patience is a minute. */
 const IDLE_MINUTES: Range = { low: 1.5, high: 3 };
+/** How far a run like an earlier one may be from it. Assumed. */
+const LIKE_BEFORE: Range = { low: 0.85, high: 1.2 };
 
 export interface EstimateArgs {
   readonly config: RunConfig;
@@ -49,108 +53,107 @@ export interface EstimateArgs {
   readonly nodes: number;
   /** The stages that are to run; those that are done cost nothing. */
   readonly stages: readonly StageName[];
+  /** What an earlier run with this model took, on such a GPU. */
+  readonly measured?: Measured | undefined;
 }
 
-export function estimateRun({ config, workload, price, gpus, nodes, stages }: EstimateArgs): Estimate {
-  const minutes: Record<StageName, Range> = {
-    train: trainMinutes(config, workload, gpus),
-    merge: scaled(MERGE_MINUTES, Math.max(0.1, workload.modelBytes / MEASURED_MODEL_BYTES)),
-    evaluate: evaluateMinutes(config, workload),
+/** What a stage takes, and what that rests on. */
+interface Reckoned {
+  readonly minutes: Range;
+  readonly basis: string;
+}
+
+export function estimateRun({ config, workload, price, gpus, nodes, stages, measured }: EstimateArgs): Estimate {
+  const reckoned: Record<StageName, Reckoned> = {
+    train: trainTime(config, workload, gpus, measured),
+    merge: mergeTime(workload, measured),
+    evaluate: evaluateTime(config, workload, measured),
   };
   const cost = (spent: Range, machines: number): Range => ({
     low: (spent.low / 60) * price.low * machines,
     high: (spent.high / 60) * price.high * machines,
   });
-  const line = (what: string, spent: Range, machines: number) => ({ what, minutes: spent, usd: cost(spent, machines) });
+  const line = (what: string, { minutes, basis }: Reckoned, machines: number): EstimateLine => ({
+    ...{ what, minutes, basis },
+    usd: cost(minutes, machines),
+  });
   if (stages.length === 0) return { lines: [], hours: { low: 0, high: 0 }, usd: { low: 0, high: 0 } };
   // Several nodes only train: the others are gone before the first one is.
   const spread = stages.includes("train") ? nodes : 1;
   const lines: EstimateLine[] = [
-    line("node starts", START_MINUTES, spread),
+    line("node starts", { minutes: START_MINUTES, basis: "assumed" }, spread),
     ...STAGES.filter((stage) => stages.includes(stage)).map((stage) =>
-      line(stage, minutes[stage], stage === "train" ? nodes : 1),
+      line(stage, reckoned[stage], stage === "train" ? nodes : 1),
     ),
-    line("node ends", IDLE_MINUTES, spread),
+    line("node ends", { minutes: IDLE_MINUTES, basis: "assumed" }, spread),
   ];
   const hours = scaled(total(lines.map((part) => part.minutes)), 1 / 60);
   const standing = scaled(hours, price.standing);
-  const beside = { what: "cluster, network", minutes: scaled(hours, 60), usd: standing };
-  return { lines: [...lines, beside], hours, usd: total([...lines, beside].map(({ usd }) => usd)) };
+  const beside = { what: "cluster, network", minutes: scaled(hours, 60), usd: standing, basis: "configs/prices.yaml" };
+  const all = price.standing > 0 ? [...lines, beside] : lines;
+  return { lines: all, hours, usd: total(all.map(({ usd }) => usd)) };
 }
 
-function trainMinutes({ train }: RunConfig, { train: data, modelBytes }: Workload, gpus: number): Range {
-  const perSecond = (TRAINED_PER_SECOND * gpus * MEASURED_MODEL_BYTES) / modelBytes;
+function trainTime({ train }: RunConfig, workload: Workload, gpus: number, measured: Measured | undefined): Reckoned {
+  const { train: data, modelBytes } = workload;
   const letters = data.prompt + data.answer;
-  const updates = (data.rows * (1 - train.validationSplit)) / train.rowsPerUpdate;
-  // Early stopping cannot fire before so many updates, and validation reads its rows each time.
+  const updates = Math.ceil((data.rows * (1 - train.validationSplit)) / train.rowsPerUpdate);
+  // Early stopping cannot fire before so many updates.
   const soonest = Math.min(train.maxEpochs * updates, (train.earlyStopping.patience + 1) * train.evalEvery);
   const epochs = { low: updates > 0 ? soonest / updates : 0, high: train.maxEpochs };
-  const passes = (count: number) => count * (1 + (train.validationSplit * updates) / train.evalEvery);
-  const seconds = {
-    low: ((letters / LETTERS_PER_TOKEN.high) * passes(epochs.low)) / perSecond,
-    high: ((letters / LETTERS_PER_TOKEN.low) * passes(epochs.high)) / perSecond,
+  const tokens = {
+    low: (letters / LETTERS_PER_TOKEN.high) * epochs.low,
+    high: (letters / LETTERS_PER_TOKEN.low) * epochs.high,
   };
-  return total([scaled(seconds, 1 / 60), LOADING_MINUTES.train]);
+  if (measured) {
+    const { tokensPerSecond, loadingMinutes } = measured.train;
+    const minutes = scaled(tokens, 1 / (tokensPerSecond * gpus * 60));
+    return like(total([minutes, { low: loadingMinutes, high: loadingMinutes }]), measured);
+  }
+  const perSecond = (TRAINED_PER_SECOND * gpus * MEASURED_MODEL_BYTES) / modelBytes;
+  // Validation reads its rows each time, too.
+  const validated = 1 + (train.validationSplit * updates) / train.evalEvery;
+  return {
+    minutes: total([scaled(tokens, validated / (perSecond * 60)), LOADING_MINUTES.train]),
+    basis: "tokens/s measured on an H200 (8B model); loading assumed",
+  };
+}
+
+function mergeTime({ modelBytes }: Workload, measured: Measured | undefined): Reckoned {
+  if (measured) return like({ low: measured.merge.minutes, high: measured.merge.minutes }, measured);
+  return { minutes: scaled(MERGE_MINUTES, Math.max(0.1, modelBytes / MEASURED_MODEL_BYTES)), basis: "assumed" };
 }
 
 /** The base model and the merged one both answer every row; an answer may be as long as the config lets it. */
-function evaluateMinutes({ evaluate }: RunConfig, { test, modelBytes }: Workload): Range {
-  const size = modelBytes / MEASURED_MODEL_BYTES;
+function evaluateTime({ evaluate }: RunConfig, workload: Workload, measured: Measured | undefined): Reckoned {
+  const { test, modelBytes } = workload;
   const most = test.rows * evaluate.maxNewTokens;
+  if (measured) {
+    const { tokensPerSecond, tokensPerRow, loadingMinutes } = measured.evaluate;
+    const tokens = 2 * Math.min(most, test.rows * tokensPerRow);
+    const minutes = tokens / tokensPerSecond / 60 + loadingMinutes;
+    return like({ low: minutes, high: minutes }, measured);
+  }
   const tokens = {
     low: Math.min(most, test.answer / LETTERS_PER_TOKEN.high),
     high: Math.min(most, (2 * test.answer) / LETTERS_PER_TOKEN.low),
   };
+  const size = modelBytes / MEASURED_MODEL_BYTES;
   const seconds = {
     low: (2 * tokens.low * size) / WRITTEN_PER_SECOND.high,
     high: (2 * tokens.high * size) / WRITTEN_PER_SECOND.low,
   };
-  return total([scaled(seconds, 1 / 60), LOADING_MINUTES.evaluate]);
+  const { low, high } = WRITTEN_PER_SECOND;
+  const basis = `assumed: ${low.toLocaleString("en-US")} to ${high.toLocaleString("en-US")} tokens/s (8B model)`;
+  return { minutes: total([scaled(seconds, 1 / 60), LOADING_MINUTES.evaluate]), basis };
 }
+
+const like = ({ low, high }: Range, { source }: Measured): Reckoned => ({
+  minutes: { low: low * LIKE_BEFORE.low, high: high * LIKE_BEFORE.high },
+  basis: `measured: ${source}`,
+});
 
 const scaled = ({ low, high }: Range, by: number): Range => ({ low: low * by, high: high * by });
 
 const total = (ranges: readonly Range[]): Range =>
   ranges.reduce((sum, { low, high }) => ({ low: sum.low + low, high: sum.high + high }), { low: 0, high: 0 });
-
-/** A line for each stage, the sum, and what the figures rest on. */
-export function estimateLines({ lines, usd }: Estimate, price: Price, assumed: readonly string[]): string[] {
-  if (lines.length === 0) return ["nothing to run: it costs nothing"];
-  const text = (what: string, minutes: string, dollars: string) =>
-    `${what.padEnd(17)}${minutes.padStart(12)}${dollars.padStart(18)}`;
-  const rows = lines.map((line) => text(line.what, `${between(line.minutes, 0)} min`, `${between(line.usd, 2)} USD`));
-  return [
-    ...rows,
-    text("in all", "", `${between(usd, 2)} USD`),
-    `a node costs ${between(price, 2)} USD an hour (${price.source})`,
-    ...price.notes,
-    ...assumed.map((what) => `assumed of ${what}`),
-  ];
-}
-
-const between = ({ low, high }: Range, digits: number): string => {
-  const [from, to] = [low.toFixed(digits), high.toFixed(digits)];
-  return from === to ? from : `${from} to ${to}`;
-};
-
-/**
- * A run that cannot end within its budget does not start: throws VisibleError. Returns a warning if it may not.
- * The budget is also a deadline, so that no run ever costs more.
- */
-export function withinBudget(
-  { usd, hours }: Estimate,
-  { maxUsd, maxHours }: { maxUsd?: number | undefined; maxHours?: number | undefined },
-): string | undefined {
-  const caps = [
-    { what: "maxUsd", cap: maxUsd, needs: usd, unit: "USD", digits: 2 },
-    { what: "maxHours", cap: maxHours, needs: hours, unit: "hours", digits: 1 },
-  ];
-  for (const { what, cap, needs, unit, digits } of caps) {
-    if (cap === undefined || needs.high <= cap) continue;
-    const text = `the run takes ${between(needs, digits)} ${unit}, and retort:budget.${what} is ${cap}`;
-    const mend = `pulumi config set --path retort:budget.${what} ${Math.ceil(needs.high)}`;
-    if (needs.low > cap) throw new VisibleError(`${text}: it is not started. To allow it: ${mend}`, 2);
-    return `${text}: it is stopped there, and goes on from its checkpoint if you raise it: ${mend}`;
-  }
-  return undefined;
-}

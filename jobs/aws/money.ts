@@ -3,7 +3,8 @@ import { join } from "node:path";
 import type { RunConfig } from "../../configs/schema";
 import { type AwsSettings, POOL_LABEL } from "../../infra/aws/settings";
 import { attemptsOf } from "../attempts";
-import { type Estimate, estimateLines, estimateRun, withinBudget } from "../estimate";
+import { type Estimate, estimateRun } from "../estimate";
+import { estimateLines, withinBudget } from "../estimateText";
 import type { S3Store } from "../s3";
 import type { StageName, StageSpec } from "../stages";
 import { type Workload, workloadOf } from "../workload";
@@ -89,13 +90,13 @@ export class RunMoney {
       return [...nodes.map((name) => `node ${name}`), ...machines.map(({ id, state }) => `instance ${id} (${state})`)];
     };
     const left = await untilGone({ look, say, ...patience });
-    const [attempts, machines, price] = await Promise.all([
-      Promise.all(specs.map((spec) => attemptsOf(spec, store))),
+    const [stages, machines, price] = await Promise.all([
+      Promise.all(specs.map(async (spec) => ({ name: spec.name, attempts: await attemptsOf(spec, store) }))),
       machinesOf(clients.ec2, clusterName),
       this.price(),
     ]);
     const receipt = receiptOf({
-      attempts,
+      stages,
       machines: machines.filter(hasGpu),
       since: this.since,
       now: new Date(),

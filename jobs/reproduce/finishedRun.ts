@@ -25,7 +25,9 @@ const Record = z.looseObject({
   image: z.string(),
   lock: z.string(),
   machine: Fields.default({}),
+  startedAt: z.string(),
   finishedAt: z.string(),
+  metrics: Fields.default({}),
 });
 
 /** A stage's manifest, with all that the stage was told. */

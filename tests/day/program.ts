@@ -12,7 +12,8 @@ import { untilGone } from "../../jobs/aws/gpuNodes";
 import type { Price } from "../../jobs/aws/prices";
 import { type Receipt, receiptOf } from "../../jobs/aws/receipt";
 import { runStages } from "../../jobs/chain";
-import { estimateRun, withinBudget } from "../../jobs/estimate";
+import { estimateRun } from "../../jobs/estimate";
+import { withinBudget } from "../../jobs/estimateText";
 import { LABELS } from "../../jobs/job";
 import { planStages } from "../../jobs/plan";
 import { STAGES, type StageName, type StageSpec, stageSpecs } from "../../jobs/stages";
@@ -163,8 +164,10 @@ export class Day {
         .filter(({ state }) => state !== "terminated" && !isGone())
         .map(({ id }) => id);
     await untilGone({ look, minutes: 20, pollSeconds: 10, say: () => {} });
-    const attempts = await Promise.all(specs.map((spec) => attemptsOf(spec, store)));
-    return receiptOf({ attempts, machines: machines(), since, now: new Date(), price });
+    const stages = await Promise.all(
+      specs.map(async (spec) => ({ name: spec.name, attempts: await attemptsOf(spec, store) })),
+    );
+    return receiptOf({ stages, machines: machines(), since, now: new Date(), price });
   }
 
   /** The work of a stage outlives its attempts: what is saved is not done again. */

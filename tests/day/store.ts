@@ -16,6 +16,8 @@ export function memoryStore(): S3Store {
     uploadOnce: unused,
     revision: unused,
     sha256: unused,
-    directories: unused,
+    directories: async (uri) => [
+      ...new Set(below(uri).map(([path]) => path.slice(uri.length + 1).split("/")[0] ?? "")),
+    ],
   };
 }

@@ -2,9 +2,12 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { AwsSettings } from "../../../infra/aws/settings";
+import type { Attempt } from "../../../jobs/attempts";
 import { loadPrices, nodePrice } from "../../../jobs/aws/prices";
 import { receiptLines, receiptOf } from "../../../jobs/aws/receipt";
-import { estimateLines, estimateRun, withinBudget } from "../../../jobs/estimate";
+import { estimateRun } from "../../../jobs/estimate";
+import { estimateLines, withinBudget } from "../../../jobs/estimateText";
+import type { Measured } from "../../../jobs/measured";
 import { STAGES, type StageName } from "../../../jobs/stages";
 import type { Workload } from "../../../jobs/workload";
 import { CONFIG } from "../run";
@@ -69,6 +72,7 @@ describe("the estimate", () => {
 
   test("says what it rests on", () => {
     const lines = estimateLines(estimate(), price, ["s3://models/x: 8 billion parameters"]);
+    expect(lines.find((text) => text.startsWith("evaluate"))).toMatch(/ USD {3}assumed: 2,500 to 5,500 tokens/);
     expect(lines.at(-2)).toBe("a node costs 7.21 USD an hour (configs/prices.yaml of 2026-07-20)");
     expect(lines.at(-1)).toBe("assumed of s3://models/x: 8 billion parameters");
   });
@@ -87,28 +91,85 @@ describe("the budget", () => {
   });
 });
 
-test("the receipt sets what was paid against what was used, for this program's time alone", () => {
-  const at = (minute: number) => new Date(Date.UTC(2026, 10, 22, 12, minute));
-  const attempt = (from: number, to: number) => [
-    {
-      attempt: 1,
-      job: "j",
-      startedAt: at(from).toISOString(),
-      endedAt: at(to).toISOString(),
-      outcome: "done" as const,
-    },
-  ];
-  const receipt = receiptOf({
-    attempts: [attempt(5, 20), attempt(20, 25), attempt(25, 45)],
-    machines: [
-      { id: "i-1", type: "p5.4xlarge", state: "terminated", launchedAt: at(4), endedAt: at(47) },
-      { id: "i-0", type: "p5.4xlarge", state: "terminated", launchedAt: new Date(0), endedAt: at(-60) },
-    ],
-    since: at(0),
-    now: at(50),
+describe("an earlier run", () => {
+  const before: Measured = {
+    source: "run first of 2026-11-20",
+    train: { tokensPerSecond: 10_000, loadingMinutes: 4 },
+    merge: { minutes: 6 },
+    evaluate: { tokensPerSecond: 4_000, tokensPerRow: 300, loadingMinutes: 8 },
+  };
+  const after = estimateRun({
+    config: CONFIG,
+    workload: WORKLOAD,
     price,
+    gpus: 1,
+    nodes: 1,
+    stages: STAGES,
+    measured: before,
   });
-  expect(receipt.usedMinutes).toBeCloseTo(40);
-  expect(receipt.paidMinutes).toBeCloseTo(43);
-  expect(receiptLines(receipt, estimate())[0]).toBe("40 GPU-node minutes used, 43 paid for");
+  const line = (estimated: typeof after, what: string) => estimated.lines.find((one) => one.what === what);
+
+  test("is what the estimate of the stages then rests on, and each line says so", () => {
+    const basis = Object.fromEntries(after.lines.map((one) => [one.what, one.basis]));
+    const measured = "measured: run first of 2026-11-20";
+    expect(basis).toMatchObject({ train: measured, merge: measured, evaluate: measured, "node starts": "assumed" });
+    // 2 × 20,000 answers of 300 tokens at 4,000 a second are 50 minutes, and 8 of loading.
+    expect(line(after, "evaluate")?.minutes.low).toBeCloseTo(58 * 0.85);
+    expect(line(after, "evaluate")?.minutes.high).toBeCloseTo(58 * 1.2);
+    expect(line(after, "merge")?.minutes.high).toBeCloseTo(7.2);
+  });
+
+  test("makes the range of evaluation narrower than ours is without one", () => {
+    const width = (estimated: typeof after) => {
+      const { low = 0, high = 0 } = line(estimated, "evaluate")?.minutes ?? {};
+      return high / low;
+    };
+    expect(width(after)).toBeLessThan(width(estimate()) / 2);
+    expect(line(estimate(), "evaluate")?.basis).toMatch(/^assumed: 2,500 to 5,500 tokens/);
+    expect(line(estimate(), "train")?.basis).toMatch(/^tokens\/s measured on an H200/);
+  });
+});
+
+describe("the receipt", () => {
+  const at = (minute: number) => new Date(Date.UTC(2026, 10, 22, 12, minute));
+  const attempt = (from: number, to: number, ranSeconds?: number): Attempt => ({
+    ...{ attempt: 1, job: "j", startedAt: at(from).toISOString(), endedAt: at(to).toISOString(), outcome: "done" },
+    ...(ranSeconds !== undefined && { ranSeconds }),
+  });
+  const machine = (from: Date, to: Date) =>
+    ({ id: "i-1", type: "p5.4xlarge", state: "terminated", launchedAt: from, endedAt: to }) as const;
+  const times = { since: at(0), now: at(60), price };
+
+  test("sets what was paid against what was used, stage by stage, for this program's time alone", () => {
+    const receipt = receiptOf({
+      ...times,
+      stages: [
+        { name: "train", attempts: [attempt(-90, -60), attempt(5, 20)] },
+        { name: "merge", attempts: [attempt(20, 25)] },
+        { name: "evaluate", attempts: [attempt(25, 45)] },
+      ],
+      machines: [machine(at(4), at(48)), machine(new Date(0), at(-60))],
+    });
+    expect(receipt.paidMinutes).toBeCloseTo(44);
+    expect(receiptLines(receipt, estimate())).toEqual([
+      expect.stringMatching(/^train +15 min; the estimate was \d+ to \d+$/),
+      expect.stringMatching(/^merge +5 min; the estimate was 3 to 10$/),
+      expect.stringMatching(/^evaluate +20 min; the estimate was \d+ to \d+$/),
+      "40 GPU-node minutes used, 44 paid for (1.10 for each)",
+      // 44 minutes of a node at 7.21 an hour, and an hour of what stands beside it at 0.26.
+      expect.stringMatching(/^about 5\.55 USD; the estimate was /),
+    ]);
+  });
+
+  test("counts what pods ran, not what they waited: a run without capacity has used nothing", () => {
+    const receipt = receiptOf({ ...times, stages: [{ name: "train", attempts: [attempt(5, 25, 0)] }], machines: [] });
+    expect(receipt).toMatchObject({ stages: [], usedMinutes: 0, paidMinutes: undefined });
+    expect(receiptLines(receipt, estimate())).toEqual([]);
+  });
+
+  test("counts two nodes twice, and of an attempt that was attached to only what this program saw", () => {
+    const used = (one: Attempt) => receiptOf({ ...times, stages: [{ name: "train", attempts: [one] }], machines: [] });
+    expect(used(attempt(5, 25, 2400)).usedMinutes).toBeCloseTo(40);
+    expect(used(attempt(-30, 10, 2400)).usedMinutes).toBeCloseTo(10);
+  });
 });
