@@ -17,7 +17,7 @@ import { configAgain, nameAgain } from "./reproduce/config";
 import { dataOf, type FinishedRun, finishedRun, recordsOf } from "./reproduce/finishedRun";
 import { findInputs, requirementsOf } from "./reproduce/inputs";
 import { resultsOf } from "./reproduce/results";
-import { s3Store } from "./s3";
+import { machineStore } from "./sources";
 import { reported, VisibleError } from "./visibleError";
 
 const HELP = `npm run reproduce -- RUN [options]
@@ -48,10 +48,10 @@ async function main(args: string[], screen: Screen): Promise<number> {
     return 0;
   }
   const remote = isUri(options.run);
-  const s3 = remote ? storeOfEnvironment() : undefined;
-  const first = await finishedRun(options.run, s3 ?? localStore);
+  const firstStore = remote ? await machineStore() : localStore;
+  const first = await finishedRun(options.run, firstStore);
   const local = options.local || !remote;
-  const config = await configFrom(first, options, { s3, local });
+  const config = await configFrom(first, options);
   const runs = local && remote ? RUNS : dirnameOf(first.uri);
   screen.line(`${config.name}: ${first.name} of ${first.evaluate.finishedAt} again, from its manifests`);
   if (local) {
@@ -64,13 +64,13 @@ async function main(args: string[], screen: Screen): Promise<number> {
     });
     if (exitCode !== 0) return exitCode;
   }
-  const store = local ? localStore : (s3 ?? localStore);
+  const store = local ? localStore : firstStore;
   const again = await finishedRun(join(runs, config.name), store).catch((error: unknown) => {
     if (local || !(error instanceof ConfigError)) throw error;
     return undefined;
   });
   if (!again) return prepared(first, config, args, screen);
-  return compared(first, s3 ?? localStore, again, store, screen);
+  return compared(first, firstStore, again, store, screen);
 }
 
 function optionsOf(args: string[]): Options | undefined {
@@ -106,25 +106,11 @@ function placeOf(run: string): string {
 
 const dirnameOf = (uri: string): string => uri.slice(0, uri.lastIndexOf("/"));
 
-/** The SDK finds keys itself; an endpoint in the environment is a store other than Amazon's, addressed by path. */
-const storeOfEnvironment = () =>
-  s3Store({
-    endpoint: process.env["AWS_ENDPOINT_URL_S3"] ?? process.env["AWS_ENDPOINT_URL"],
-    region: process.env["AWS_REGION"] ?? process.env["AWS_DEFAULT_REGION"] ?? "us-east-1",
-  });
-
 /** Throws ConfigError with everything that is not as it was, before anything starts. */
-async function configFrom(
-  first: FinishedRun,
-  { name = nameAgain(first.name), folders }: Options,
-  { s3, local }: { s3: ReturnType<typeof storeOfEnvironment> | undefined; local: boolean },
-): Promise<RunConfig> {
+async function configFrom(first: FinishedRun, { name = nameAgain(first.name), folders }: Options): Promise<RunConfig> {
   const hashes = await Hashes.load(path(CACHE, "hashes.json"));
-  const cache = path(CACHE, "reproduce");
-  const { places, problems } = await findInputs(first, {
-    ...{ hashes, store: s3, folders, local, cache },
-    requirements: requirementsOf(ROOT),
-  });
+  const requirements = requirementsOf(ROOT);
+  const { places, problems } = await findInputs(first, { hashes, store: machineStore, folders, requirements });
   await hashes.save();
   const own = name === first.name ? [`--name ${name}: is the first run's own; the new one goes beside it`] : [];
   const before = Object.fromEntries(Object.entries(dataOf(first)).map(([data, file]) => [data, file.uri]));

@@ -9,7 +9,7 @@ import type { S3Store } from "./s3";
 import type { FileSource, ImageSource, RunSources } from "./stages";
 
 /** Gives the store that s3:// URIs lie in, where there are any. */
-type StoreOf = () => Promise<S3Store>;
+export type StoreOf = () => Promise<S3Store>;
 
 /**
  * The sources of a run whose stages are processes of this machine. `root` is the project's directory. s3:// URIs are
@@ -75,7 +75,8 @@ export async function remoteHash(uri: string, store: S3Store, hashes: Hashes): P
   return head ? hashes.ofRemote(uri, head.stamp, () => store.sha256(uri)) : store.sha256(uri);
 }
 
-async function machineStore(): Promise<S3Store> {
+/** The store of this machine's own AWS environment. */
+export async function machineStore(): Promise<S3Store> {
   const { s3Store } = await import("./s3.js"); // loads for a while, and few local runs need it
   const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION } = process.env;
   return s3Store({

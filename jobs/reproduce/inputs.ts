@@ -1,24 +1,19 @@
 /** Finds what a finished run read, by its content, wherever it lies now; what is not the same any more is a problem. */
-import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { isUri } from "../../configs/load";
 import { DATA_NAMES, type DataName } from "../../configs/schema";
 import type { ModelSource } from "../fingerprint";
 import type { Hashes } from "../hashing";
-import type { S3Store } from "../s3";
-import { modelSource } from "../sources";
+import { modelSource, remoteHash, type StoreOf } from "../sources";
 import { dataOf, type FinishedRun } from "./finishedRun";
 
 export interface Looking {
   readonly hashes: Hashes;
-  /** The store of a run that lies in one. */
-  readonly store: S3Store | undefined;
+  /** Gives the store that s3:// URIs lie in, where there are any. */
+  readonly store: StoreOf;
   /** Folders of this machine that may hold its data. */
   readonly folders: readonly string[];
-  /** Whether stages are to read local files: what is in the store is then copied into `cache`. */
-  readonly local: boolean;
-  readonly cache: string;
   /** The text of images/trainer/requirements.lock, which pins models that are packages. */
   readonly requirements: string;
 }
@@ -47,32 +42,13 @@ export async function findInputs(run: FinishedRun, looking: Looking): Promise<Fo
 }
 
 /** Where a file of this content is: where it was, in the store under its own hash, or in one of the folders. */
-async function placeOf(
-  uri: string,
-  sha256: string,
-  run: FinishedRun,
-  { hashes, store, folders, local, cache }: Looking,
-): Promise<string | undefined> {
-  if (store && isUri(uri)) {
-    const base = run.uri.slice(0, run.uri.lastIndexOf("/runs/"));
-    for (const place of new Set([uri, `${base}/data/${sha256}.jsonl`])) {
-      const there = await store.sha256(place).catch(() => undefined);
-      if (there === sha256) return local ? copied(place, sha256, store, cache) : place;
-    }
+async function placeOf(uri: string, sha256: string, run: FinishedRun, looking: Looking): Promise<string | undefined> {
+  const base = run.uri.slice(0, Math.max(0, run.uri.lastIndexOf("/runs/")));
+  const kept = isUri(base) ? [`${base}/data/${sha256}.jsonl`] : [];
+  for (const place of [uri, ...kept, ...looking.folders.flatMap(filesIn)]) {
+    if ((await hashOf(place, looking)) === sha256) return place;
   }
-  const candidates = [...(isUri(uri) ? [] : [uri]), ...folders.flatMap(filesIn)];
-  for (const path of candidates) if ((await hashOf(path, hashes)) === sha256) return path;
   return undefined;
-}
-
-async function copied(place: string, sha256: string, store: S3Store, cache: string): Promise<string> {
-  const text = (await store.read(place)) ?? "";
-  if (createHash("sha256").update(text).digest("hex") !== sha256)
-    throw new Error(`${place}: changed while it was read`);
-  const path = join(cache, `${sha256}.jsonl`);
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, text);
-  return path;
 }
 
 function filesIn(folder: string): string[] {
@@ -81,11 +57,14 @@ function filesIn(folder: string): string[] {
     .map(({ name }) => join(folder, name));
 }
 
-const hashOf = async (path: string, hashes: Hashes): Promise<string | undefined> =>
-  statSync(path, { throwIfNoEntry: false })?.isFile() ? hashes.ofFile(path) : undefined;
+/** Undefined if nothing is there. */
+async function hashOf(place: string, { hashes, store }: Looking): Promise<string | undefined> {
+  if (isUri(place)) return remoteHash(place, await store(), hashes).catch(() => undefined);
+  return statSync(place, { throwIfNoEntry: false })?.isFile() ? hashes.ofFile(place) : undefined;
+}
 
-async function missing(name: DataName, uri: string, sha256: string, { hashes, store }: Looking): Promise<string> {
-  const now = isUri(uri) ? await store?.sha256(uri).catch(() => undefined) : await hashOf(uri, hashes);
+async function missing(name: DataName, uri: string, sha256: string, looking: Looking): Promise<string> {
+  const now = await hashOf(uri, looking);
   const why = now === undefined ? `${uri} is gone` : `${uri} has changed (${now.slice(0, 12)}… now)`;
   return `data.${name}: no file with the sha256 ${sha256}: ${why}; bring it back, or name a folder that holds it: --data FOLDER`;
 }
@@ -98,13 +77,9 @@ async function modelProblem(then: ModelSource, looking: Looking): Promise<string
   return `model.base: ${uri} ${what}; a reproduction needs the very model: bring that one back`;
 }
 
-async function revisionNow(uri: string, { store, local, hashes, requirements }: Looking): Promise<string> {
-  if (uri.startsWith("s3://")) {
-    if (!local && store) return store.revision(uri);
-    throw new Error("is not of this machine: leave out --local");
-  }
+async function revisionNow(uri: string, { store, hashes, requirements }: Looking): Promise<string> {
   if (!isUri(uri) && !statSync(uri, { throwIfNoEntry: false })?.isDirectory()) throw new Error("is gone");
-  return (await modelSource(uri, requirements, hashes)).revision;
+  return (await modelSource(uri, requirements, hashes, store)).revision;
 }
 
 /** The project's lock of the trainer's packages. */

@@ -13,6 +13,7 @@ export function memoryStore(): S3Store {
     async write(uri, text) {
       files.set(uri, text);
     },
+    head: unused,
     uploadOnce: unused,
     revision: unused,
     sha256: unused,
