@@ -201,7 +201,7 @@ function commandOf(spec: StageSpec, launch: Launch): string[] {
         ]
       : ["--standalone"];
   const size = ["--nnodes", String(nodes), "--nproc-per-node", String(Math.max(1, gpus))];
-  return ["torchrun", ...size, ...meeting, ...module, DOCUMENT];
+  return ["python", "-m", "retort.spread", ...size, ...meeting, ...module, DOCUMENT];
 }
 
 function environment(spec: StageSpec, { settings }: Launch) {

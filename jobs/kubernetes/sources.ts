@@ -83,10 +83,10 @@ export async function checkData(uploads: readonly Upload[], root: string, store:
 /** The stages' own reader, which needs nothing but Python. Lengths in tokens are for the train stage to check. */
 const CHECK = `
 import json, pathlib, sys
-from retort.data import read_files
+from retort.data import DataError, read_files
 try:
     read_files({kind: pathlib.Path(path) for kind, path in json.loads(sys.argv[1]).items()})
-except ValueError as error:
+except DataError as error:
     print(error, file=sys.stderr)
     sys.exit(2)
 `;

@@ -16,6 +16,7 @@ from conftest import MakeRun
 from finished_run import FinishedRun, gone, row
 
 from retort import events, storage
+from retort.errors import Damaged, UserError
 from retort.stage import STOPPING, Stage, Stopped
 from retort_evaluate.client import ATTEMPTS
 from retort_evaluate.evaluate import main
@@ -186,24 +187,31 @@ def test_row_limit_asks_the_first_rows_only(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "error", "message"),
     [
-        (lambda run: (run.merge / "manifest.json").unlink(), "merge is not finished there, or its artifacts are gone"),
         (
-            lambda run: (run.merge / "model/config.json").unlink(),
+            lambda run: (run.merge / "manifest.json").unlink(),
+            Damaged,
             "merge is not finished there, or its artifacts are gone",
         ),
-        (lambda run: (run.train / "manifest.json").write_text("{"), "train is not finished there"),
-        (lambda run: run.base_model.rename(run.base_model.with_name("gone")), "no such model directory"),
-        (lambda run: run.test_file.unlink(), "test.jsonl: no such file or directory"),
-        (lambda run: run.test_file.write_text("{}\n"), "has changed since the run was planned"),
+        (
+            lambda run: (run.merge / "model/config.json").unlink(),
+            Damaged,
+            "merge is not finished there, or its artifacts are gone",
+        ),
+        (lambda run: (run.train / "manifest.json").write_text("{"), Damaged, "train is not finished there"),
+        (lambda run: run.base_model.rename(run.base_model.with_name("gone")), UserError, "no such model directory"),
+        (lambda run: run.test_file.unlink(), UserError, "test.jsonl: no such file or directory"),
+        (lambda run: run.test_file.write_text("{}\n"), UserError, "has changed since the run was planned"),
     ],
 )
-def test_what_is_missing_is_said_before_any_server_starts(make_run: MakeRun, spoil: Any, message: str) -> None:
+def test_what_is_missing_is_said_before_any_server_starts(
+    make_run: MakeRun, spoil: Any, error: type[Exception], message: str
+) -> None:
     run = make_run(2)
     stage = run.stage()
     spoil(run)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         main(stage, run.output)
     assert not run.pids_file.exists()
 

@@ -162,7 +162,7 @@ test("several GPUs of one node are one pod under torchrun", () => {
   const job = jobArgs(train, launch({ gpu: { count: 4 } }));
   expect(job.spec).not.toHaveProperty("completionMode");
   expect(container(job).command.join(" ")).toBe(
-    "torchrun --nnodes 1 --nproc-per-node 4 --standalone -m retort.train /etc/retort/stage.json",
+    "python -m retort.spread --nnodes 1 --nproc-per-node 4 --standalone -m retort.train /etc/retort/stage.json",
   );
 });
 
@@ -173,7 +173,7 @@ test("several nodes are an Indexed Job whose workers meet at the first by name",
   expect(job.spec).toMatchObject({ completionMode: "Indexed", completions: 2, parallelism: 2 });
   expect(pod(job)).toMatchObject({ subdomain: name });
   expect(container(job).command.join(" ")).toBe(
-    `torchrun --nnodes 2 --nproc-per-node 8 --node-rank $(JOB_COMPLETION_INDEX) --master-addr ${name}-0.${name} ` +
+    `python -m retort.spread --nnodes 2 --nproc-per-node 8 --node-rank $(JOB_COMPLETION_INDEX) --master-addr ${name}-0.${name} ` +
       "--master-port 29500 -m retort.train /etc/retort/stage.json",
   );
   expect(workersServiceArgs(train, several)).toMatchObject({

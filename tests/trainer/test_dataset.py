@@ -13,7 +13,7 @@ from transformers.optimization import get_scheduler
 
 from retort import dataset
 from retort.chat import IGNORED, Example, encode, prompt_ids, question
-from retort.data import Row, instruction_key
+from retort.data import DataError, Row, instruction_key
 from retort.early_stopping import EarlyStopping
 from retort.update import learning_rate
 
@@ -39,6 +39,15 @@ def test_a_template_that_rewrites_the_prompt_is_refused(tokenizer: PreTrainedTok
             encode(tokenizer, "Say hi.", "hi")
     finally:
         tokenizer.chat_template = before
+
+
+def test_bad_rows_of_a_remote_file_are_named_by_its_uri(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    copy = tmp_path / "hardFailures.jsonl"
+    copy.write_text("{}\n")
+    with pytest.raises(DataError) as caught:
+        dataset.build({"hardFailures": copy}, tokenizer, DATA, TRAIN, called={"hardFailures": "s3://team/rows.jsonl"})
+    assert caught.value.problems
+    assert all(problem.startswith("s3://team/rows.jsonl:1: ") for problem in caught.value.problems)
 
 
 def test_a_self_critique_row_is_asked_plainly_or_with_its_critique() -> None:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from retort import merge
 from retort.agreement import Agreement, agreement
+from retort.errors import Damaged, UserError
 from retort.merge import Adapter, judge, read_adapter
 from retort.stage import Stage, exit_code_of
 
@@ -101,11 +102,11 @@ def test_an_adapter_tensor_without_a_place_fails_the_merge(tiny_model: Path, tmp
     adapter = read_adapter(make_adapter(tiny_model, tmp_path / "adapter"))
     name = "model.layers.0.mlp.up_proj.weight"
     moved = {**adapter.pairs, "model.layers.9.mlp.up_proj.weight": adapter.pairs[name]}
-    with pytest.raises(ValueError, match=r"no tensor for 1 of the adapter's: model\.layers\.9\.mlp\.up_proj\.weight"):
+    with pytest.raises(UserError, match=r"no tensor for 1 of the adapter's: model\.layers\.9\.mlp\.up_proj\.weight"):
         merge.merge(tiny_model, Adapter(adapter.scale, moved), tmp_path / "merged")
     wrong = {**adapter.pairs, name: (torch.ones(4, 3), torch.ones(5, 4))}
     with pytest.raises(
-        ValueError, match=r"up_proj\.weight: the adapter's update is \(5, 3\), the base tensor \(128, 64\)"
+        Damaged, match=r"up_proj\.weight: the adapter's update is \(5, 3\), the base tensor \(128, 64\)"
     ):
         merge.merge(tiny_model, Adapter(adapter.scale, wrong), tmp_path / "merged")
 
@@ -115,7 +116,7 @@ def test_an_adapter_that_is_no_plain_lora_is_refused(tiny_model: Path, tmp_path:
     adapter = make_adapter(tiny_model, tmp_path / "adapter")
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | change))
-    with pytest.raises(ValueError, match=f"not a plain LoRA adapter: {next(iter(change))}"):
+    with pytest.raises(Damaged, match=f"not a plain LoRA adapter: {next(iter(change))}"):
         read_adapter(adapter)
 
 

@@ -155,13 +155,17 @@ def test_a_base_model_that_does_not_exist_is_a_mistake_without_a_trace(
     assert f"error: {message}\n" in fails(stage, 2)
 
 
-def test_a_model_without_weights_or_without_a_chat_template_is_refused(
+def test_a_model_of_no_known_kind_without_weights_or_without_a_chat_template_is_refused(
     train_stage: MakeStage, tiny_model: Path, tmp_path: Path
 ) -> None:
     stage = train_stage()
     copy = tmp_path / "model"
     shutil.copytree(tiny_model, copy)
     stage.document["inputs"]["model"]["uri"] = str(copy)
+    config = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(config.replace('"llama"', '"nonesuch"'))
+    assert f"{copy}: transformers cannot load this model (model.base): " in fails(stage, 2)
+    (copy / "config.json").write_text(config)
     (copy / "chat_template.jinja").unlink()
     assert "the tokenizer has no chat template, so this is no chat model" in fails(stage, 2)
     for path in copy.glob("*.safetensors"):

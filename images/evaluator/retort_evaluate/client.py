@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from retort.errors import UserError
 from retort.stage import STOPPING, Stopped
 from retort_evaluate.answers import Reply
 from retort_evaluate.server import Server
@@ -48,7 +49,7 @@ def ask(
 ) -> None:
     """Asks all `questions`, at most `asking.concurrency` at a time, and calls `on_reply` as each is answered.
 
-    Raises ServerError if the server ends, Stopped if the stage is to stop, ValueError if the server refuses a question
+    Raises ServerError if the server ends, Stopped if the stage is to stop, UserError if the server refuses a question
     or makes another prompt of it than training does, RuntimeError if a question is lost `ATTEMPTS` times in a row.
     """
     asyncio.run(_ask(server, iter(questions), asking, on_reply))
@@ -116,7 +117,7 @@ async def _post(http: httpx.AsyncClient, body: dict[str, Any], question: Questio
     if response.status_code == 429 or response.status_code >= 500:
         raise Lost(f"status {response.status_code}: {response.text[:300]}")
     if response.status_code >= 400:
-        raise ValueError(
+        raise UserError(
             f"test row {question.id}: the server refuses the question with status {response.status_code}: "
             f"{response.text[:1000]}"
         )
@@ -147,7 +148,7 @@ def _same_prompt(question: Question, reply: Reply) -> None:
         if served > trained
         else "another chat template"
     )
-    raise ValueError(
+    raise UserError(
         f"test row {question.id}: the server made a prompt of {served} tokens where training makes one of {trained}: "
         f"{cause}. Let the server use the model's own template and add nothing to it (evaluate.server.command)"
     )

@@ -9,6 +9,7 @@ from typing import Any
 from retort import events, manifest, model, storage
 from retort.chat import prompt_ids
 from retort.data import DataError, Row, read_rows
+from retort.errors import Damaged, UserError
 from retort.stage import Stage
 from retort_evaluate.answers import ModelName, row_id
 from retort_evaluate.client import Question
@@ -37,8 +38,8 @@ class Inputs:
 def read(stage: Stage, into: Path) -> Inputs:
     """Reads all inputs; what is remote is copied to `into`.
 
-    Raises ValueError where a stage before this one is not finished, a file has changed since the run was planned or a
-    row does not fit into the model's context: before a server is started and the first question asked.
+    Raises Damaged where a stage before this one is not finished, UserError where a file has changed since the run was
+    planned or a row does not fit into the model's context: before a server is started and the first question asked.
     """
     events.progress(stage.stage, "load", 0, 1, "models")
     train = _upstream(stage, "train", "training_summary.json")
@@ -46,9 +47,10 @@ def read(stage: Stage, into: Path) -> Inputs:
     source = stage.inputs["model"]
     base = model.resolve(source["uri"], source["revision"])
     path = _test_file(stage, into)
-    rows = read_rows(path, "test", stage.config["data"]["rowLimit"])
+    called = stage.inputs["data"]["test"]["uri"]
+    rows = read_rows(path, "test", stage.config["data"]["rowLimit"], called=called)
     questions = _questions(rows, base)
-    _check_context(path, questions, base, stage.config["evaluate"]["maxNewTokens"])
+    _check_context(called, questions, base, stage.config["evaluate"]["maxNewTokens"])
     seen = set(json.loads(_read(stage, "train", "seen.json")))
     merged = storage.fetch(storage.join(stage.inputs["merge"]["uri"], "model"), into / "model")
     return Inputs(rows, questions, {"base": base, "merged": merged}, seen, train, merge)
@@ -56,17 +58,14 @@ def read(stage: Stage, into: Path) -> Inputs:
 
 def _upstream(stage: Stage, name: str, report: str) -> Upstream:
     source = stage.inputs[name]
-    valid = manifest.read_valid(source["uri"], source["fingerprint"])
-    if valid is None:
-        raise ValueError(f"{source['uri']}: {name} is not finished there, or its artifacts are gone; run {name} first")
-    return Upstream(valid, json.loads(_read(stage, name, report)))
+    return Upstream(manifest.upstream(name, source), json.loads(_read(stage, name, report)))
 
 
 def _read(stage: Stage, name: str, file: str) -> bytes:
     uri = storage.join(stage.inputs[name]["uri"], file)
     content = storage.read_bytes(uri)
     if content is None:
-        raise ValueError(f"{uri}: is not there; run {name} again")
+        raise Damaged(f"{uri}: is not there; run {name} again")
     return content
 
 
@@ -74,7 +73,7 @@ def _test_file(stage: Stage, into: Path) -> Path:
     source = stage.inputs["data"]["test"]
     path = storage.fetch(source["uri"], into / "test.jsonl")
     if manifest.sha256_of(path) != source["sha256"]:
-        raise ValueError(f"{source['uri']}: has changed since the run was planned; run the same command again")
+        raise UserError(f"{source['uri']}: has changed since the run was planned; run the same command again")
     return path
 
 
@@ -83,13 +82,13 @@ def _questions(rows: list[Row], base: Path) -> list[Question]:
     return [Question(row_id(row), row.instruction, len(prompt_ids(tokenizer, row.instruction))) for row in rows]
 
 
-def _check_context(path: Path, questions: list[Question], base: Path, max_new_tokens: int) -> None:
+def _check_context(called: str, questions: list[Question], base: Path, max_new_tokens: int) -> None:
     context = json.loads((base / "config.json").read_text()).get("max_position_embeddings")
     if context is None:
         return
     problems = [
-        f"{path}:{q.id}: a prompt of {q.prompt_tokens} tokens and evaluate.maxNewTokens = {max_new_tokens} exceed the "
-        f"model's context of {context} tokens"
+        f"{called}:{q.id}: a prompt of {q.prompt_tokens} tokens and evaluate.maxNewTokens = {max_new_tokens} exceed "
+        f"the model's context of {context} tokens"
         for q in questions
         if q.prompt_tokens + max_new_tokens > context
     ]

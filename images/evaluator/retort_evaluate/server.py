@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from retort.errors import UserError
 from retort.stage import STOPPING, Stopped
 from retort_evaluate import keeper
 
@@ -51,14 +52,14 @@ class Server:
 def serve(command: list[str], model: Path, log: Path, start_timeout_minutes: float) -> Iterator[Server]:
     """Starts `command`, with {model} and {port} filled in, and yields the server once it answers; then stops it.
 
-    What the server writes is appended to `log`. Raises ServerError if it ends or does not answer in time, ValueError
+    What the server writes is appended to `log`. Raises ServerError if it ends or does not answer in time, UserError
     if there is no such command, Stopped if the stage is asked to stop while it starts.
     """
     port = _free_port()
     environment = _environment()
     filled = [part.replace("{model}", str(model)).replace("{port}", str(port)) for part in command]
     if shutil.which(filled[0], path=environment["PATH"]) is None:
-        raise ValueError(f"evaluate.server.command: there is no {filled[0]!r} in this stage's environment")
+        raise UserError(f"evaluate.server.command: there is no {filled[0]!r} in this stage's environment")
     with log.open("ab") as file:
         log_start = file.seek(0, os.SEEK_END)
         file.write(f"$ {' '.join(filled)}\n".encode())

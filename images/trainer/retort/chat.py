@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from retort.data import Row
+from retort.errors import UserError
 
 IGNORED = -100  # torch's cross_entropy leaves such labels out
 
@@ -50,13 +51,13 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, instruction: str) -> list[int
 def encode(tokenizer: PreTrainedTokenizerBase, instruction: str, answer: str) -> Example:
     """Learns the answer and the token that ends it, nothing before and nothing after.
 
-    Raises ValueError if the template writes another prompt once an answer follows: no loss mask would be right then.
+    Raises UserError if the template writes another prompt once an answer follows: no loss mask would be right then.
     """
     prompt = prompt_ids(tokenizer, instruction)
     turns = [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
     whole = _template(tokenizer, turns, add_generation_prompt=False)
     if whole[: len(prompt)] != prompt:
-        raise ValueError("the chat template changes the prompt once an answer follows: it cannot be trained on")
+        raise UserError("the chat template changes the prompt once an answer follows: it cannot be trained on")
     spoken = _through_end(whole[len(prompt) :], tokenizer)
     return Example(prompt + spoken, [IGNORED] * len(prompt) + spoken)
 

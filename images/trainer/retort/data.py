@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from retort.errors import UserError
 from retort.jsonl import LineProblems, json_object, json_type, numbered_lines
 
 Kind = Literal["selfCritique", "hardFailures", "test"]
@@ -34,7 +35,7 @@ class Row:
     critique: str | None = None  # selfCritique: what is wrong with it
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Every problem of one or more data files, each as `path:line: message`.
 
     `problems` holds all of them; `str()` prints the first 20 and counts the rest.
@@ -75,13 +76,15 @@ def read_rows(path: Path, kind: Kind, limit: int | None = None, *, called: str |
     return rows[:limit]
 
 
-def read_files(paths: Mapping[Kind, Path], limit: int | None = None) -> dict[Kind, list[Row]]:
+def read_files(
+    paths: Mapping[Kind, Path], limit: int | None = None, *, called: Mapping[Kind, str] | None = None
+) -> dict[Kind, list[Row]]:
     """`read_rows` on several files. Raises one DataError with the problems of all of them."""
     files: dict[Kind, list[Row]] = {}
     problems: list[str] = []
     for kind, path in paths.items():
         try:
-            files[kind] = read_rows(path, kind, limit)
+            files[kind] = read_rows(path, kind, limit, called=(called or {}).get(kind))
         except DataError as error:
             problems += error.problems
     if problems:

@@ -15,6 +15,7 @@ from typing import Any
 
 from retort.data import MAX_LEFT_OUT, DataError, Kind, Row, read_rows
 from retort.data_facts import Coverage, RowFacts, coverage, row_facts
+from retort.errors import UserError
 
 KINDS: tuple[Kind, ...] = ("selfCritique", "hardFailures", "test")
 PREVIEW_CHARACTERS = 88
@@ -40,14 +41,14 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory() as scratch:
             for line in report(check["data"], check["model"], Path(scratch)):
                 print(line)
-    except ValueError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
 def report(data: dict[str, Any], model: str | None, scratch: Path) -> Iterator[str]:
-    """The lines of the report. Raises ValueError for data that cannot be trained on, once all there is to see is seen.
+    """The lines of the report. Raises UserError for data that cannot be trained on, once all there is to see is seen.
 
     `scratch` takes copies of remote files.
     """
@@ -73,7 +74,7 @@ def report(data: dict[str, Any], model: str | None, scratch: Path) -> Iterator[s
         if file.kind != "test":
             too_long += [f"{file.called}:{line}: {tokens:,} tokens" for line, tokens in facts.too_long]
     if len(too_long) > MAX_LEFT_OUT * len(training):
-        raise ValueError(
+        raise UserError(
             f"{len(too_long):,} of {len(training):,} training rows are longer than data.maxTokens = "
             f"{data['maxTokens']:,}; at most {100 * MAX_LEFT_OUT:.0f} % may be left out. Raise it, or shorten these:\n"
             + "\n".join(too_long[:PRINTED_TOO_LONG])

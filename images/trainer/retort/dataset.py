@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from retort.chat import Example, encode, question
 from retort.data import MAX_LEFT_OUT, Kind, instruction_key, read_files
+from retort.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,18 @@ class Dataset:
 
 
 def build(
-    files: dict[Kind, Path], tokenizer: PreTrainedTokenizerBase, data: dict[str, Any], train: dict[str, Any]
+    files: dict[Kind, Path],
+    tokenizer: PreTrainedTokenizerBase,
+    data: dict[str, Any],
+    train: dict[str, Any],
+    *,
+    called: dict[Kind, str] | None = None,
 ) -> Dataset:
-    """Reads, encodes and splits. Raises DataError for bad rows, ValueError where too many or too few are left."""
-    rows = [row for rows in read_files(files, data["rowLimit"]).values() for row in rows]
+    """Reads, encodes and splits; `called` as in `read_rows`, by kind.
+
+    Raises DataError for bad rows, UserError where too many or too few are left.
+    """
+    rows = [row for rows in read_files(files, data["rowLimit"], called=called).values() for row in rows]
     held_out = validation_keys([instruction_key(r.instruction) for r in rows], train["validationSplit"], train["seed"])
     parts: dict[bool, list[Example]] = {False: [], True: []}
     left_out, keys = [], set()
@@ -40,13 +49,13 @@ def build(
         parts[key in held_out].append(example)
         keys.add(key)
     if len(left_out) > MAX_LEFT_OUT * len(rows):
-        raise ValueError(
+        raise UserError(
             f"{len(left_out)} of {len(rows)} rows are longer than data.maxTokens = {data['maxTokens']}, more than "
             f"{MAX_LEFT_OUT:.0%}; raise it, or shorten them. The first: {left_out[0]}"
         )
     if not parts[False] or not parts[True]:
         empty = "validation" if parts[False] else "training"
-        raise ValueError(f"no {empty} rows are left of {len(rows)}; change train.validationSplit or give more rows")
+        raise UserError(f"no {empty} rows are left of {len(rows)}; change train.validationSplit or give more rows")
     return Dataset(parts[False], parts[True], left_out, sorted(keys))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from retort import storage
+from retort.errors import Damaged
 
 NAME = "manifest.json"
 
@@ -44,3 +45,24 @@ def read_valid(output: str, fingerprint: str) -> dict[str, Any] | None:
         return None
     there = storage.listing(output)
     return manifest if named and all(there.get(path) == size for path, size in named.items()) else None
+
+
+def upstream(stage: str, source: dict[str, str]) -> dict[str, Any]:
+    """The manifest of an earlier stage. Raises Damaged if it is not finished, or its artifacts are gone."""
+    valid = read_valid(source["uri"], source["fingerprint"])
+    if valid is None:
+        raise Damaged(f"{source['uri']}: {stage} is not finished there, or its artifacts are gone; run {stage} again")
+    return valid
+
+
+def check_copy(upstream: dict[str, Any], directory: Path, name: str) -> None:
+    """Raises Damaged unless `directory` holds what the manifest promises below `name`, byte for byte."""
+    for output in upstream["outputs"]:
+        if not output["path"].startswith(f"{name}/"):
+            continue
+        copy = directory / output["path"].removeprefix(f"{name}/")
+        if not copy.is_file() or sha256_of(copy) != output["sha256"]:
+            raise Damaged(
+                f"{output['path']} is not what {upstream['stage']} left: it was damaged since. Put it back, or remove "
+                f"the manifest.json beside {name}/, and {upstream['stage']} runs again"
+            )

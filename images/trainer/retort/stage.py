@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from retort import events, log, machine, manifest, storage
+from retort.errors import Damaged, UserError
 
 USER_MISTAKE = 2
 STOPPED = 143  # 128 + SIGTERM: saved, and may go on
@@ -69,7 +70,7 @@ def run_stage(main: Main, resumable: tuple[str, ...] = ()) -> NoReturn:
     """Runs a stage's own work, keeps its results, and ends the process.
 
     `resumable` names directories of the output that are only there to go on from: no manifest promises them.
-    Exit codes: 0 done, 2 the user's mistake (a ValueError: its message, no trace), 143 stopped and saved, 1 the rest.
+    Exit codes: 0 done, 2 the user's mistake (a UserError: its message, no trace), 143 stopped and saved, 1 the rest.
     """
     stage = Stage.load(Path(sys.argv[1]))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,10 +91,14 @@ def exit_code_of(stage: Stage, main: Main, resumable: tuple[str, ...]) -> int:
     except Stopped:
         events.emit("stopped", stage.stage, message="stopped; saved; the same command goes on from here")
         return STOPPED
-    except ValueError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         events.emit("failed", stage.stage, message=str(error), exitCode=USER_MISTAKE)
         return USER_MISTAKE
+    except Damaged as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        events.emit("failed", stage.stage, message=str(error), exitCode=1)
+        return 1
     except Exception as error:
         traceback.print_exc()
         events.emit("failed", stage.stage, message=f"{type(error).__name__}: {error}", exitCode=1)

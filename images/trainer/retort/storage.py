@@ -13,6 +13,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from retort.errors import UserError
+
 # 64 MiB parts over 16 connections: a 16 GB model moves at the speed of the network, not of one connection.
 TRANSFER = TransferConfig(multipart_threshold=64 << 20, multipart_chunksize=64 << 20, max_concurrency=16)
 # Ten tries with back-off outlive a restart of the store.
@@ -84,11 +86,11 @@ def fetch(uri: str, into: Path) -> Path:
     """A local path with the file or directory at `uri`: the path itself if it is local, else a copy under `into`.
 
     Files that are there already with the right size are not copied again.
-    Raises ValueError if nothing is there, or the store refuses.
+    Raises UserError if nothing is there, or the store refuses.
     """
     if not is_remote(uri):
         if not Path(uri).exists():
-            raise ValueError(f"{uri}: no such file or directory")
+            raise UserError(f"{uri}: no such file or directory")
         return Path(uri)
     bucket, key = _split(uri)
     try:
@@ -107,9 +109,9 @@ def fetch(uri: str, into: Path) -> Path:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in NOT_FOUND:
-            raise ValueError(f"{uri}: nothing is stored there") from error
+            raise UserError(f"{uri}: nothing is stored there") from error
         if code in {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
-            raise ValueError(f"{uri}: the store refuses access ({code}); check its credentials") from error
+            raise UserError(f"{uri}: the store refuses access ({code}); check its credentials") from error
         raise
 
 
@@ -136,4 +138,4 @@ def remove(uri: str) -> None:
 
 
 STORE_ERRORS = (BotoCoreError, ClientError)
-"""What a store that is down or broken raises: worth another attempt, unlike a ValueError."""
+"""What a store that is down or broken raises: worth another attempt, unlike a UserError."""

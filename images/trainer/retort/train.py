@@ -19,6 +19,7 @@ from retort.checkpoint import Progress, Weights
 from retort.data import Kind
 from retort.dataset import Dataset
 from retort.early_stopping import EarlyStopping
+from retort.errors import UserError
 from retort.manifest import sha256_of
 from retort.stage import STOPPING, Stage, Stopped, run_stage
 from retort.update import accumulate_in_memory, learning_rate, mean_loss
@@ -34,7 +35,9 @@ def main(stage: Stage, work: Path) -> dict[str, Any] | None:
     events.progress("train", "load", 0, 1, "model")
     base = stage.inputs["model"]
     directory = model.resolve(base["uri"], base["revision"])
-    data = dataset.build(_fetch_data(stage, work), model.load_tokenizer(directory), stage.config["data"], config)
+    tokenizer = model.load_tokenizer(directory)
+    called = {kind: source["uri"] for kind, source in stage.inputs["data"].items()}
+    data = dataset.build(_fetch_data(stage, work), tokenizer, stage.config["data"], config, called=called)
     for reason in data.left_out:
         print(f"left out, longer than data.maxTokens: {reason}")
     run = Run(stage, work, data, adapt(model.load(directory, attention.NAME), config["lora"], base))
@@ -187,7 +190,7 @@ class Run:
         """Leaves the best step's adapter, the summary and what was seen; returns the stage's metrics."""
         progress, stopping = self.progress, self.progress.stopping
         if not self.best:
-            raise ValueError("no validation loss was ever a number: the training diverged; lower train.learningRate")
+            raise UserError("no validation loss was ever a number: the training diverged; lower train.learningRate")
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(self.best[name])
@@ -222,12 +225,12 @@ class Run:
 
 
 def _fetch_data(stage: Stage, work: Path) -> dict[Kind, Path]:
-    """Local paths of the data files; raises ValueError if one is no longer what the fingerprint was made from."""
+    """Local paths of the data files; raises UserError if one is no longer what the fingerprint was made from."""
     files = {}
     for kind, source in stage.inputs["data"].items():
         path = storage.fetch(source["uri"], work / "data" / f"{kind}.jsonl")
         if sha256_of(path) != source["sha256"]:
-            raise ValueError(f"{source['uri']}: has changed since the run was planned; run the same command again")
+            raise UserError(f"{source['uri']}: has changed since the run was planned; run the same command again")
         files[kind] = path
     return files
 

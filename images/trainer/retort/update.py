@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from retort import workers
 from retort.chat import IGNORED, Example
+from retort.errors import UserError
 from retort.packing import Packed, micro_batches, pack
 
 Model = PreTrainedModel | PeftModel
@@ -54,7 +55,7 @@ def accumulate_in_memory(
 ) -> tuple[torch.Tensor, int]:
     """`accumulate`, halving the micro-batch as long as memory runs out. Returns the loss and the size that fitted.
 
-    Raises ValueError when a single row does not fit.
+    Raises UserError when a single row does not fit.
     """
     while True:
         try:
@@ -62,7 +63,7 @@ def accumulate_in_memory(
         except torch.OutOfMemoryError:
             longest = max(len(row) for row in rows)
             if max_tokens <= longest:
-                raise ValueError(f"a row of {longest} tokens does not fit into memory: lower data.maxTokens") from None
+                raise UserError(f"a row of {longest} tokens does not fit into memory: lower data.maxTokens") from None
             max_tokens = max(max_tokens // 2, longest)
         model.zero_grad(set_to_none=True)  # the torn update starts over
         torch.cuda.empty_cache()
