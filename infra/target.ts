@@ -1,8 +1,9 @@
 /** What the targets differ in: where a run's store, images and cluster come from. The chain of stages is the same. */
 import { Provider } from "@pulumi/kubernetes/provider";
-import type * as pulumi from "@pulumi/pulumi";
+import * as pulumi from "@pulumi/pulumi";
 import type { RunConfig } from "../configs/schema";
 import { type Cluster, connect } from "../jobs/kubernetes/api";
+import { mayStart } from "../jobs/kubernetes/estimate";
 import type { StageName, StageSpec } from "../jobs/stages";
 import type { Settings } from "./settings";
 import { type Storage, storage } from "./storage";
@@ -33,16 +34,18 @@ export interface Ground {
 
 /** A cluster and a store that exist. */
 export async function kubernetesTarget(settings: Settings): Promise<Target> {
+  const place = storage(settings.storage);
+  const say = (text: string) => void pulumi.log.info(text);
   return {
-    storage: storage(settings.storage),
+    storage: place,
     cluster: await connect(settings.context, settings.namespace),
     check: async () => {},
-    ground: async () => ({
+    ground: async (config) => ({
       settings,
       provider: new Provider("cluster", { ...(settings.context && { context: settings.context }) }),
       dependsOn: [],
       storeIsThere: async () => {},
-      mayStart: async () => {},
+      mayStart: (stages) => mayStart({ config, stages, settings, runs: place.runs, store: place.store, say }),
       close: async () => {},
     }),
   };

@@ -53,7 +53,9 @@ export interface EstimateArgs {
   readonly nodes: number;
   /** The stages that are to run; those that are done cost nothing. */
   readonly stages: readonly StageName[];
-  /** What an earlier run with this model took, on such a GPU. */
+  /** Whether nodes are started for the run, and end after it. */
+  readonly startsNodes: boolean;
+  /** What an earlier run with this model took, on such a machine. */
   readonly measured?: Measured | undefined;
 }
 
@@ -63,7 +65,8 @@ interface Reckoned {
   readonly basis: string;
 }
 
-export function estimateRun({ config, workload, price, gpus, nodes, stages, measured }: EstimateArgs): Estimate {
+export function estimateRun(args: EstimateArgs): Estimate {
+  const { config, workload, price, gpus, nodes, stages, startsNodes, measured } = args;
   const reckoned: Record<StageName, Reckoned> = {
     train: trainTime(config, workload, gpus, measured),
     merge: mergeTime(workload, measured),
@@ -81,11 +84,11 @@ export function estimateRun({ config, workload, price, gpus, nodes, stages, meas
   // Several nodes only train: the others are gone before the first one is.
   const spread = stages.includes("train") ? nodes : 1;
   const lines: EstimateLine[] = [
-    line("node starts", { minutes: START_MINUTES, basis: "assumed" }, spread),
+    ...(startsNodes ? [line("node starts", { minutes: START_MINUTES, basis: "assumed" }, spread)] : []),
     ...STAGES.filter((stage) => stages.includes(stage)).map((stage) =>
       line(stage, reckoned[stage], stage === "train" ? nodes : 1),
     ),
-    line("node ends", { minutes: IDLE_MINUTES, basis: "assumed" }, spread),
+    ...(startsNodes ? [line("node ends", { minutes: IDLE_MINUTES, basis: "assumed" }, spread)] : []),
   ];
   const hours = scaled(total(lines.map((part) => part.minutes)), 1 / 60);
   const standing = scaled(hours, price.standing);

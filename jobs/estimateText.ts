@@ -4,17 +4,18 @@ import type { Estimate, Range } from "./estimate";
 import { VisibleError } from "./visibleError";
 
 /** A line for each stage, the sum, and what the figures rest on. */
-export function estimateLines({ lines, usd }: Estimate, price: Price, assumed: readonly string[]): string[] {
+export function estimateLines({ lines, hours, usd }: Estimate, price: Price, assumed: readonly string[]): string[] {
   if (lines.length === 0) return ["nothing to run: it costs nothing"];
+  const hasPrice = price.high > 0;
   const text = (what: string, minutes: string, dollars: string, basis = "") =>
-    `${what.padEnd(17)}${minutes.padStart(14)}${dollars.padStart(20)}   ${basis}`.trimEnd();
+    `${what.padEnd(17)}${minutes.padStart(14)}${hasPrice ? dollars.padStart(20) : ""}   ${basis}`.trimEnd();
   const rows = lines.map((line) =>
     text(line.what, `${between(line.minutes, 0)} min`, `${between(line.usd, 2)} USD`, line.basis),
   );
   return [
     ...rows,
-    text("in all", "", `${between(usd, 2)} USD`),
-    `a node costs ${between(price, 2)} USD an hour (${price.source})`,
+    text("in all", `${between(hours, 1)} hours`, `${between(usd, 2)} USD`),
+    ...(hasPrice ? [`a node costs ${between(price, 2)} USD an hour (${price.source})`] : []),
     ...price.notes,
     ...assumed.map((what) => `assumed of ${what}`),
   ];

@@ -20,11 +20,11 @@ export interface Measured {
 export interface Alike {
   /** The base model's URI. */
   readonly model: string;
-  /** What the GPU's name must contain, such as H100. */
-  readonly accelerator: string;
+  /** Whether a stage on this accelerator ("NVIDIA H100 80GB HBM3", or "cpu") is like one to come. */
+  readonly isLike: (accelerator: string) => boolean;
 }
 
-/** The newest finished run below `runs` with this model on such a GPU; undefined if there is none. Never throws. */
+/** The newest finished run below `runs` with this model on such a machine; undefined if there is none. Never throws. */
 export async function measuredRun(alike: Alike, runs: string, store: S3Store): Promise<Measured | undefined> {
   const names = await store.directories(runs).catch(() => []);
   const found = await Promise.all(names.map((name) => finishedRun(join(runs, name), store).catch(() => undefined)));
@@ -38,9 +38,8 @@ export async function measuredRun(alike: Alike, runs: string, store: S3Store): P
   return undefined;
 }
 
-const isAlike = ({ train, evaluate }: FinishedRun, { model, accelerator }: Alike): boolean =>
-  train.inputs.model.uri === model &&
-  [train, evaluate].every(({ machine }) => String(machine["accelerator"]).includes(accelerator));
+const isAlike = ({ train, evaluate }: FinishedRun, { model, isLike }: Alike): boolean =>
+  train.inputs.model.uri === model && [train, evaluate].every(({ machine }) => isLike(String(machine["accelerator"])));
 
 const Trained = z.object({ tokens: z.number().positive(), seconds: z.number().positive() });
 const Answering = z.object({ seconds: z.number().nonnegative(), completionTokens: z.number().nonnegative() });

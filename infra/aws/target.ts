@@ -32,9 +32,10 @@ export async function awsTarget(settings: AwsSettings, root: string): Promise<Ta
   const say = (text: string) => void pulumi.log.info(text);
   // A run that leaves something behind that costs money has failed, whatever its stages came to.
   const complain = (text: string) => void pulumi.log.error(text);
-  const money = new RunMoney({ settings, clients, root, stack, store, say, complain });
+  const runs = `s3://${names.results}/runs`;
+  const money = new RunMoney({ settings, clients, root, stack, store, runs, say, complain });
   return {
-    storage: { base: `s3://${names.data}`, runs: `s3://${names.results}/runs`, store },
+    storage: { base: `s3://${names.data}`, runs, store },
     cluster: eksCluster(() => findCluster(clients.eks, clusterNameOf(stack), region), namespace),
     async check(config) {
       const modelBytes = await money.sizeOf(config.model.base);

@@ -5,6 +5,7 @@ import { type AwsSettings, POOL_LABEL } from "../../infra/aws/settings";
 import { attemptsOf } from "../attempts";
 import { type Estimate, estimateRun } from "../estimate";
 import { estimateLines, withinBudget } from "../estimateText";
+import { measuredRun } from "../measured";
 import type { S3Store } from "../s3";
 import type { StageName, StageSpec } from "../stages";
 import { type Workload, workloadOf } from "../workload";
@@ -23,6 +24,8 @@ export interface MoneyArgs {
   readonly root: string;
   readonly stack: string;
   readonly store: S3Store;
+  /** The URI below which runs lie; undefined if nobody can say, for want of credentials. */
+  readonly runs: string | undefined;
   readonly say: (text: string) => void;
   /** Says what makes the program fail. */
   readonly complain: (text: string) => void;
@@ -62,10 +65,16 @@ export class RunMoney {
 
   /** Says what the stages will take. Throws VisibleError if that is more than the budget allows. */
   async mayStart(config: RunConfig, stages: readonly StageName[]): Promise<void> {
-    const { settings, say } = this.args;
-    const [price, workload] = await Promise.all([this.price(), this.workload(config)]);
-    const { count: gpus, nodes } = settings.gpu;
-    this.estimate = estimateRun({ config, workload, price, gpus: gpus * nodes, nodes, stages });
+    const { settings, say, store, runs } = this.args;
+    const alike = { model: config.model.base, isLike: (name: string) => name.includes(gpuName(settings)) };
+    const [price, workload, measured] = await Promise.all([
+      this.price(),
+      this.workload(config),
+      runs === undefined ? undefined : measuredRun(alike, runs, store),
+    ]);
+    const { count, nodes } = settings.gpu;
+    const args = { config, workload, price, gpus: count * nodes, nodes, stages, startsNodes: true, measured };
+    this.estimate = estimateRun(args);
     if (stages.length === 0) return;
     for (const line of estimateLines(this.estimate, price, workload.assumed)) say(line);
     const warning = withinBudget(this.estimate, settings.budget);
@@ -82,7 +91,7 @@ export class RunMoney {
   }
 
   private async settle(specs: readonly StageSpec[]): Promise<void> {
-    const { clients, stack, store, say, complain, patience = { minutes: 6, pollSeconds: 10 } } = this.args;
+    const { clients, stack, store, say, complain, patience = PATIENCE } = this.args;
     const clusterName = clusterNameOf(stack);
     const look = async (): Promise<string[]> => {
       const nodes = await nodeNames(clients.eks, clusterName, clients.region, POOL_LABEL);
@@ -111,5 +120,11 @@ export class RunMoney {
     );
   }
 }
+
+/** A node that is still starting when its stage is cancelled goes only once it is ready. */
+const PATIENCE = { minutes: 15, pollSeconds: 10 };
+
+/** As CUDA names the GPUs of the pool's first instance type. */
+const gpuName = ({ gpu }: AwsSettings): string => (gpu.instanceTypes[0]?.startsWith("p5e") ? "H200" : "H100");
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);

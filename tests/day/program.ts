@@ -144,7 +144,7 @@ export class Day {
       const plans = await planStages(specs, RUNS, store, cluster);
       const open = plans.filter(({ state }) => !state.done).map(({ spec }) => spec.name);
       withinBudget(
-        estimateRun({ config, workload: WORKLOAD, price, gpus: 1, nodes: 1, stages: open }),
+        estimateRun({ config, workload: WORKLOAD, price, gpus: 1, nodes: 1, startsNodes: true, stages: open }),
         settings.budget,
       );
       const onThis = onCluster(settings, { bucket: "results", images: IMAGES, usdPerHour: price.high });

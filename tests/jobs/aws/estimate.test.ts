@@ -26,7 +26,15 @@ const WORKLOAD: Workload = {
   assumed: [],
 };
 const estimate = (more: Partial<Workload> = {}, stages: readonly StageName[] = STAGES) =>
-  estimateRun({ config: CONFIG, workload: { ...WORKLOAD, ...more }, price, gpus: 1, nodes: 1, stages });
+  estimateRun({
+    config: CONFIG,
+    workload: { ...WORKLOAD, ...more },
+    price,
+    gpus: 1,
+    nodes: 1,
+    startsNodes: true,
+    stages,
+  });
 
 describe("the estimate", () => {
   test("names every stage, the node's start and end, and what stands beside it", () => {
@@ -104,6 +112,7 @@ describe("an earlier run", () => {
     price,
     gpus: 1,
     nodes: 1,
+    startsNodes: true,
     stages: STAGES,
     measured: before,
   });
