@@ -31,14 +31,18 @@ export interface MoneyArgs {
   readonly complain: (text: string) => void;
   /** How long and how often to look whether the GPU is gone. */
   readonly patience?: { readonly minutes: number; readonly pollSeconds: number };
+  /** When the program began, if that was not just now. */
+  readonly since?: Date;
 }
 
 export class RunMoney {
-  private readonly since = new Date();
+  private readonly since: Date;
   private known: Promise<Price> | undefined;
   private estimate: Estimate | undefined;
 
-  constructor(private readonly args: MoneyArgs) {}
+  constructor(private readonly args: MoneyArgs) {
+    this.since = args.since ?? new Date();
+  }
 
   /** Asked once: a program's figures agree with each other. */
   price(): Promise<Price> {
