@@ -15,7 +15,8 @@ const USAGE = `npm run images -- (--push REGISTRY/PATH | --archive DIRECTORY) [-
   --push      pushes the images there; log in with the tool itself before
   --archive   writes them as OCI archives (podman and buildah), to be imported on a node without a registry
   --cpu       evaluates on the trainer's image, with transformers serve, instead of vLLM's
-  --base      another base image, such as trainer=registry/python@sha256:…; by default those named in the Dockerfiles
+  --base      another base image, such as trainer=registry/python@sha256:…; by default those named in the Dockerfiles.
+              A tag is looked up once: the digest it stands for is what the image is built from, and says in its labels
 A bundle of certificates that a proxy needs is taken from SSL_CERT_FILE.`;
 
 interface Build {
@@ -82,12 +83,37 @@ const works = (tool: Tool): boolean => spawnSync(tool, ["info"], { stdio: "ignor
 
 const localName = (image: Image): string => `localhost/retort-${image}:latest`;
 
-function buildArgs(image: Image, { bases, certificates }: Build): string[] {
-  const base = bases.get(image);
+interface Base {
+  readonly name: string;
+  /** Unknown for an image that was only ever on this machine. */
+  readonly digest: string | undefined;
+}
+
+/** What an image is built from: a tag stands for another image tomorrow, so the one that it stands for now is named. */
+function baseOf(image: Image, { tool, bases }: Build): Base {
+  const dockerfile = readFileSync(join(HERE, image, "Dockerfile"), "utf8");
+  const name = bases.get(image) ?? /^ARG BASE=(\S+)$/m.exec(dockerfile)?.[1] ?? "";
+  if (name.startsWith("localhost/")) return { name, digest: undefined };
+  if (name.includes("@")) return { name, digest: name.slice(name.indexOf("@") + 1) };
+  run(tool, ["pull", name]);
+  const asked =
+    tool === "buildah"
+      ? ["inspect", "--type", "image", "--format", "{{.FromImageDigest}}", name]
+      : ["image", "inspect", "--format", "{{index .RepoDigests 0}}", name];
+  const { stdout } = spawnSync(tool, asked, { encoding: "utf8" });
+  const [digest] = /sha256:[0-9a-f]{64}/.exec(stdout) ?? [];
+  if (!digest) throw new VisibleError(`${tool} does not know the digest of ${name}, though it pulled it`);
+  return { name: `${name.replace(/:[^:/]*$/, "")}@${digest}`, digest };
+}
+
+function buildArgs(image: Image, build: Build): string[] {
+  const { name, digest } = baseOf(image, build);
+  const { certificates } = build;
   return [
     "build",
     ...["--file", `${image}/Dockerfile`, "--tag", localName(image)],
-    ...(base ? ["--build-arg", `BASE=${base}`] : []),
+    ...["--build-arg", `BASE=${name}`, "--label", `org.opencontainers.image.base.name=${name}`],
+    ...(digest ? ["--label", `org.opencontainers.image.base.digest=${digest}`] : []),
     ...(certificates ? ["--secret", `id=ca,src=${certificates}`] : []),
     ".",
   ];

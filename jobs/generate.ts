@@ -15,7 +15,6 @@ interface Generated {
 const GENERATED: readonly Generated[] = [
   { file: "configs/run.schema.json", text: () => `${JSON.stringify(runConfigJsonSchema(), null, 2)}\n` },
   lock("images/trainer/requirements.lock", "pyproject.toml"),
-  lock("images/evaluator/requirements.lock", "pyproject.toml"),
   lock("images/evaluator/additions.lock", "additions.in", ["--no-deps"]),
   lock("images/tensorboard/requirements.lock", "requirements.in", ["-c", "../trainer/requirements.lock"]),
   lock("tests/requirements.lock", "requirements.in", ["-c", "../images/trainer/requirements.lock"]),

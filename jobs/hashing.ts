@@ -1,8 +1,9 @@
 /** Content hashes of files, directories and what lies elsewhere; what has not changed is not read again. */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
+import { isUri } from "../configs/load";
 
 interface Entry {
   readonly stamp: string;
@@ -33,7 +34,9 @@ export class Hashes {
   async save(): Promise<void> {
     await mkdir(dirname(this.file), { recursive: true });
     const part = `${this.file}.${process.pid}.part`;
-    await writeFile(part, JSON.stringify(Object.fromEntries(this.entries)));
+    // What lies elsewhere is not asked for; a file that is gone would be kept in mind for ever.
+    const kept = [...this.entries].filter(([place]) => isUri(place) || existsSync(place));
+    await writeFile(part, JSON.stringify(Object.fromEntries(kept)));
     await rename(part, this.file);
   }
 

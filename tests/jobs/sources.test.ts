@@ -86,6 +86,20 @@ describe("hashes", () => {
     expect(await (await Hashes.load(kept)).ofFile(file)).not.toBe("from the file of hashes");
   });
 
+  test("of files that are gone are forgotten, those of a store are not", async () => {
+    const [file, kept] = [join(directory, "gone"), join(directory, "hashes.json")];
+    writeFileSync(file, "content");
+    writeFileSync(
+      kept,
+      JSON.stringify({ [file]: { stamp: "", sha256: "" }, "s3://team/x": { stamp: "", sha256: "" } }),
+    );
+    await (await Hashes.load(kept)).save();
+    expect(Object.keys(JSON.parse(readFileSync(kept, "utf8")))).toEqual([file, "s3://team/x"]);
+    rmSync(file);
+    await (await Hashes.load(kept)).save();
+    expect(Object.keys(JSON.parse(readFileSync(kept, "utf8")))).toEqual(["s3://team/x"]);
+  });
+
   test("see a change of the same size at once", async () => {
     const file = join(directory, "f");
     writeFileSync(file, "one");
