@@ -11,9 +11,10 @@ type Image = (typeof IMAGES)[number];
 const TOOLS = ["docker", "podman", "buildah"] as const;
 type Tool = (typeof TOOLS)[number];
 
-const USAGE = `npm run images -- (--push REGISTRY/PATH | --archive DIRECTORY) [--cpu] [--base IMAGE=REFERENCE]… [--tool docker|podman|buildah]
+const USAGE = `npm run images -- (--push REGISTRY/PATH | --layout DIRECTORY) [--cpu] [--base IMAGE=REFERENCE]… [--tool docker|podman|buildah]
   --push      pushes the images there; log in with the tool itself before
-  --archive   writes them as OCI archives (podman and buildah), to be imported on a node without a registry
+  --layout    writes them as one OCI layout (podman and buildah), for a node without a registry:
+              tar -C DIRECTORY -cf - . | ctr -n k8s.io images import -
   --cpu       evaluates on the trainer's image, with transformers serve, instead of vLLM's
   --base      another base image, such as trainer=registry/python@sha256:…; by default those named in the Dockerfiles.
               A tag is looked up once: the digest it stands for is what the image is built from, and says in its labels
@@ -22,7 +23,7 @@ A bundle of certificates that a proxy needs is taken from SSL_CERT_FILE.`;
 interface Build {
   readonly tool: Tool;
   readonly push: string | undefined;
-  readonly archive: string | undefined;
+  readonly layout: string | undefined;
   readonly bases: ReadonlyMap<string, string>;
   readonly certificates: string | undefined;
 }
@@ -32,7 +33,7 @@ function main(args: readonly string[]): number {
   const digests = new Map<Image, string>();
   for (const image of IMAGES) {
     run(build.tool, buildArgs(image, build), join(HERE));
-    digests.set(image, build.push ? pushed(image, build) : archived(image, build));
+    digests.set(image, build.push ? pushed(image, build) : laidOut(image, build));
   }
   const file = join(HERE, "../.cache/images.json");
   mkdirSync(join(HERE, "../.cache"), { recursive: true });
@@ -46,7 +47,7 @@ function parsed(args: readonly string[]): Build {
   const text = { type: "string" } as const;
   const options = {
     push: text,
-    archive: text,
+    layout: text,
     tool: text,
     cpu: { type: "boolean" },
     base: { ...text, multiple: true },
@@ -57,16 +58,16 @@ function parsed(args: readonly string[]): Build {
   } catch (error) {
     throw new VisibleError(`${(error as Error).message}\n${USAGE}`, 2);
   }
-  const { push, archive, cpu, base = [] } = values;
-  if ((push === undefined) === (archive === undefined)) throw new VisibleError(`say where the images go\n${USAGE}`, 2);
+  const { push, layout, cpu, base = [] } = values;
+  if ((push === undefined) === (layout === undefined)) throw new VisibleError(`say where the images go\n${USAGE}`, 2);
   const bases = new Map(base.map((pair) => [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)]));
   const unknown = [...bases.keys()].filter((name) => !IMAGES.some((image) => image === name));
   if (unknown.length > 0)
     throw new VisibleError(`--base ${unknown.join(", ")}: must be ${IMAGES.join(", ")}=REFERENCE`, 2);
   if (cpu) bases.set("evaluator", localName("trainer"));
   const tool = toolOf(values.tool);
-  if (archive && tool === "docker") throw new VisibleError("--archive needs podman or buildah", 2);
-  return { tool, push, archive: archive && resolve(archive), bases, certificates: process.env["SSL_CERT_FILE"] };
+  if (layout && tool === "docker") throw new VisibleError("--layout needs podman or buildah", 2);
+  return { tool, push, layout: layout && resolve(layout), bases, certificates: process.env["SSL_CERT_FILE"] };
 }
 
 function toolOf(wanted: string | undefined): Tool {
@@ -134,13 +135,13 @@ function pushed(image: Image, { tool, push }: Build): string {
   return found;
 }
 
-/** Writes an image as an OCI archive; returns the name with digest that it will have on a node that imports it. */
-function archived(image: Image, { tool, archive = "" }: Build): string {
-  mkdirSync(archive, { recursive: true });
-  const target = `oci-archive:${join(archive, `${image}.tar`)}:${localName(image)}`;
-  // Stored plainly: the archive is read once, and compressing gigabytes takes minutes.
-  const args = ["push", "--disable-compression", localName(image), target];
-  return `localhost/retort-${image}@${withDigest((file) => run(tool, ["push", "--digestfile", file, ...args.slice(1)]))}`;
+/** Writes an image into an OCI layout; returns the name with digest that it will have on a node that imports it. */
+function laidOut(image: Image, { tool, layout = "" }: Build): string {
+  mkdirSync(layout, { recursive: true });
+  // As fast as can be: the layout is read once, and gzip takes minutes for gigabytes.
+  const fast = ["--compression-format", "zstd", "--compression-level", "1"];
+  const args = [...fast, localName(image), `oci:${layout}:${localName(image)}`];
+  return `localhost/retort-${image}@${withDigest((file) => run(tool, ["push", "--digestfile", file, ...args]))}`;
 }
 
 function withDigest(push: (file: string) => void): string {

@@ -5,6 +5,7 @@ after a restart. $RETORT_RUN is the s3:// URI of the run: events lie under its <
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ PORT = 6006
 
 
 def main() -> int:
+    # The first process of a container is deaf to it otherwise, and takes half a minute to be killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     command = ["tensorboard", "--logdir", LOGS, "--host", "0.0.0.0", "--port", str(PORT), "--reload_interval", "5"]
     board = subprocess.Popen([*command, "--reload_multifile", "true"])
     client = boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 3}))
