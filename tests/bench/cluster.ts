@@ -2,7 +2,8 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { isInstalled, machine, ROOT } from "../cluster/machine";
+import { machine, ROOT } from "../cluster/machine";
+import { installedPulumi } from "../cluster/pulumiEngine";
 import { Stack } from "../cluster/stack";
 import { writeRun } from "../cluster/tinyRun";
 import { earlierRuns, median, say, seconds } from "./figures";
@@ -11,7 +12,8 @@ const TIMES = 5;
 
 /** Runs a whole chain of stages, and leaves nothing of it but its artifacts. */
 export async function clusterFigures(scratch: string): Promise<void> {
-  if (!isInstalled("pulumi")) throw new Error("pulumi and its Kubernetes provider must be on the PATH");
+  const cli = installedPulumi();
+  if (!cli) throw new Error("pulumi and its Kubernetes provider must be on the PATH");
   const cluster = machine();
   const stack = new Stack("retort-bench", scratch, cluster);
   const name = `bench${Date.now().toString(36)}`;
@@ -27,7 +29,7 @@ export async function clusterFigures(scratch: string): Promise<void> {
       const own = said(stack, after).first - startOf(stack, after);
       say(`${before}'s end to ${after}'s first line`, gap, { [`${after}'s own start`]: own }, "3 s on a warm node");
     }
-    const empty = emptyProgram(scratch);
+    const empty = emptyProgram(scratch, cli);
     const idle = await preview(stack, empty);
     say("preview with nothing to do", idle.own, { "an empty program's": idle.empty }, "5 s");
     await earlierRuns(cluster.store, `s3://${cluster.storage.bucket}`, name, 1000);
@@ -63,7 +65,7 @@ async function preview(stack: Stack, empty: () => number): Promise<{ own: number
 }
 
 /** A program that makes nothing: what the engine takes alone. */
-function emptyProgram(scratch: string): () => number {
+function emptyProgram(scratch: string, cli: string): () => number {
   const [directory, state] = [join(scratch, "empty"), join(scratch, "empty-state")];
   for (const path of [directory, state]) mkdirSync(path);
   writeFileSync(
@@ -79,7 +81,7 @@ function emptyProgram(scratch: string): () => number {
     PULUMI_SKIP_UPDATE_CHECK: "true",
   };
   const pulumi = (...args: string[]) => {
-    const { status, stderr, stdout } = spawnSync("pulumi", args, { cwd: directory, env, encoding: "utf8" });
+    const { status, stderr, stdout } = spawnSync(cli, args, { cwd: directory, env, encoding: "utf8" });
     if (status !== 0) throw new Error(stdout + stderr);
   };
   pulumi("stack", "init", "empty");

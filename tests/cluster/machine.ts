@@ -1,27 +1,39 @@
 /** What the tests run on: a Kubernetes and an S3 server brought up from packages, or those that the environment names. */
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import { homedir, networkInterfaces } from "node:os";
-import { join, resolve } from "node:path";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { delimiter, join, resolve } from "node:path";
 import { type S3Store, s3Store } from "../../jobs/s3";
 
 export const ROOT = resolve(__dirname, "../..");
 const HERE = __dirname;
-const NODE_SOCKET = "run/containerd.sock";
+/** The node's own address, which up.sh makes. */
+const ADDRESS = "10.244.255.1";
 
 export interface Machine {
   readonly context: string;
-  readonly kubeconfig: string;
   readonly storage: { bucket: string; endpoint: string; accessKeyId: string; secretAccessKey: string };
   readonly images: Readonly<Record<string, string>>;
   readonly store: S3Store;
-  /** Stops and starts one process of the machine; undefined on a cluster that is not the tests' own. */
-  readonly restart: ((name: "kubelet" | "store") => void) | undefined;
+  /** Has the kube config and the commands on its PATH. */
+  readonly environment: NodeJS.ProcessEnv;
+  /** What cannot be done to a cluster that is not the tests' own. */
+  readonly own: OwnMachine | undefined;
+}
+
+export interface OwnMachine {
+  stop(name: "kubelet" | "store"): void;
+  start(name: "kubelet" | "store"): void;
+  /** Whether a file is on its way into the store, some parts of it there already. */
+  isUploading(): boolean;
+  /** What has happened, for the reader of a failed test. */
+  logs(): string;
 }
 
 /**
  * RETORT_CLUSTER_CONTEXT, _ENDPOINT, _BUCKET, _KEY and _SECRET name a cluster and a store that are there already (its
- * images, built and pushed before by npm run images, are read from .cache/images.json); without them both are made.
+ * images, built and pushed before by npm run images, are read from .cache/images.json); without them both are made, in
+ * RETORT_CLUSTER_DIR.
  */
 export function machine(): Machine {
   const { RETORT_CLUSTER_CONTEXT: context } = process.env;
@@ -29,26 +41,39 @@ export function machine(): Machine {
 }
 
 function ownMachine(): Machine {
-  const directory = process.env["RETORT_CLUSTER_DIR"] ?? join(homedir(), ".cache/retort-cluster");
-  run(join(HERE, "up.sh"), [directory]);
-  const address = Object.values(networkInterfaces())
-    .flat()
-    .find((found) => found?.family === "IPv4" && !found.internal)?.address;
+  const directory = resolve(process.env["RETORT_CLUSTER_DIR"] || join(homedir(), ".cache/retort-cluster"));
+  const script = (name: string, ...args: string[]) => run(join(HERE, name), [directory, ...args]);
+  const logs = () => script("logs.sh");
+  try {
+    process.stdout.write(script("up.sh") + script("images.sh"));
+  } catch (error) {
+    console.error(logs());
+    throw error;
+  }
+  const port = readFileSync(join(directory, "run/store.port"), "utf8").trim();
   const storage = {
     bucket: "retort",
-    endpoint: `http://${address}:7070`,
+    endpoint: `http://${ADDRESS}:${port}`,
     accessKeyId: "retort",
-    secretAccessKey: "retort-secret",
+    secretAccessKey: "hidden-word-of-the-store",
   };
+  // Where the store keeps the parts of an upload until it is whole.
+  const parts = join(directory, "store", storage.bucket, ".sgwtmp/multipart");
   return {
     context: "retort",
-    kubeconfig: join(directory, "admin.conf"),
     storage,
-    images: builtImages(directory),
+    images: images(join(directory, "images.json")),
     store: s3Store({ region: "us-east-1", ...storage }),
-    restart(name) {
-      run(join(HERE, "down.sh"), [directory, name]);
-      run(join(HERE, "up.sh"), [directory, name]);
+    environment: {
+      ...process.env,
+      KUBECONFIG: join(directory, "admin.conf"),
+      PATH: `${join(directory, "bin")}${delimiter}${process.env["PATH"]}`,
+    },
+    own: {
+      stop: (name) => void script("down.sh", name),
+      start: (name) => void script("up.sh", name),
+      isUploading: () => existsSync(parts) && readdirSync(parts).length > 0,
+      logs,
     },
   };
 }
@@ -67,21 +92,15 @@ function givenMachine(context: string): Machine {
   };
   return {
     context,
-    kubeconfig: process.env["KUBECONFIG"] ?? join(homedir(), ".kube/config"),
     storage,
-    images: images(),
+    images: images(join(ROOT, ".cache/images.json")),
     store: s3Store({ region: "us-east-1", ...storage }),
-    restart: undefined,
+    environment: process.env,
+    own: undefined,
   };
 }
 
-const images = () => JSON.parse(readFileSync(join(ROOT, ".cache/images.json"), "utf8")) as Record<string, string>;
-
-/** Builds the real images on a Debian that debootstrap makes, and imports them into the node, unless it has them. */
-function builtImages(directory: string): Record<string, string> {
-  run(join(HERE, "images.sh"), [directory, join(directory, NODE_SOCKET)]);
-  return images();
-}
+const images = (file: string) => JSON.parse(readFileSync(file, "utf8")) as Record<string, string>;
 
 export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): string {
   const { status, stdout, stderr, error } = spawnSync(command, args, {
@@ -93,7 +112,3 @@ export function run(command: string, args: readonly string[], env: NodeJS.Proces
   if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${error?.message ?? `${stdout}\n${stderr}`}`);
   return stdout;
 }
-
-/** Whether a program is on the PATH, npm's own directories aside: `pulumi` there would be downloaded first. */
-export const isInstalled = (name: string): boolean =>
-  (process.env["PATH"] ?? "").split(":").some((path) => !path.includes("node_modules") && existsSync(join(path, name)));

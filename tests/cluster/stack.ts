@@ -1,83 +1,63 @@
-/** A Pulumi stack of the real program, driven by the real CLI: its state is a directory, its settings are the test's. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
-import { type Machine, ROOT, run } from "./machine";
-
-export interface Ended {
-  readonly code: number | null;
-  readonly output: string;
-  readonly seconds: number;
-}
+/** A stack of the real program on the cluster: its settings, its commands, and what of it is there. */
+import { type Command, type Ended, type Engine, type Running, started } from "./engine";
+import { type Machine, run } from "./machine";
+import { mockEngine } from "./mockEngine";
+import { installedPulumi, pulumiEngine } from "./pulumiEngine";
 
 export class Stack {
-  private readonly env: NodeJS.ProcessEnv;
+  readonly engine: Engine;
 
   constructor(
     readonly name: string,
     directory: string,
     private readonly machine: Machine,
   ) {
-    const state = join(directory, "state");
-    mkdirSync(state, { recursive: true });
-    this.env = {
-      ...process.env,
-      KUBECONFIG: machine.kubeconfig,
-      PULUMI_BACKEND_URL: `file://${state}`,
-      PULUMI_CONFIG_PASSPHRASE: "",
-      PULUMI_SKIP_UPDATE_CHECK: "true",
-    };
-    rmSync(join(ROOT, `Pulumi.${name}.yaml`), { force: true });
-    run("pulumi", ["stack", "init", name], this.env);
+    const cli = installedPulumi();
+    const { environment, storage, images } = machine;
+    this.engine = cli ? pulumiEngine(cli, name, directory, environment) : mockEngine(name, directory, environment);
     this.set("namespace", name);
     this.set("context", machine.context);
     this.set("gpu.count", "0");
     this.set("pod.cpus", "1");
-    this.set("pod.memoryGiB", "6");
+    this.set("pod.memoryGiB", "5");
     this.set("pod.diskGiB", "8");
-    const { secretAccessKey, ...storage } = machine.storage;
-    for (const [key, value] of Object.entries(storage)) this.set(`storage.${key}`, value);
-    this.set("storage.secretAccessKey", secretAccessKey, "--secret");
-    for (const [key, value] of Object.entries(machine.images)) this.set(`images.${key}`, value);
+    const { secretAccessKey, ...plain } = storage;
+    for (const [key, value] of Object.entries(plain)) this.set(`storage.${key}`, value);
+    this.engine.set("storage.secretAccessKey", secretAccessKey, "secret");
+    for (const [key, value] of Object.entries(images)) this.set(`images.${key}`, value);
   }
 
-  set(key: string, value: string, ...options: string[]): void {
-    const path = key.includes(".") ? ["--path"] : [];
-    run("pulumi", ["config", "set", "--stack", this.name, ...options, ...path, `retort:${key}`, value], this.env);
+  set(key: string, value: string): void {
+    this.engine.set(key, value);
   }
 
-  /** Starts `pulumi COMMAND`. */
-  start(command: string, ...args: string[]): { child: ChildProcess; ended: Promise<Ended> } {
-    const began = Date.now();
-    const all = [command, "--stack", this.name, "--non-interactive", "--color", "never", ...args];
-    const child = spawn("pulumi", all, { cwd: ROOT, env: this.env, stdio: ["ignore", "pipe", "pipe"], detached: true });
-    let output = "";
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding("utf8").on("data", (text: string) => {
-        output += text;
-      });
-    }
-    const ended = new Promise<Ended>((resolve) => {
-      child.on("close", (code) => resolve({ code, output, seconds: (Date.now() - began) / 1000 }));
-    });
-    return { child, ended };
+  start(command: Command, ...options: string[]): Running {
+    return this.engine.start(command, ...options);
   }
 
-  up = (): Promise<Ended> => this.start("up", "--yes", "--skip-preview").ended;
-  preview = (...args: string[]): Promise<Ended> => this.start("preview", ...args).ended;
+  up = (): Promise<Ended> => this.start("up").ended;
+  preview = (...options: string[]): Promise<Ended> => this.start("preview", ...options).ended;
 
-  /** A lock that a killed engine has left behind. */
-  unlock(): void {
-    run("pulumi", ["cancel", "--yes", "--stack", this.name], this.env);
+  /** Destroys what is there, and forgets the stack. */
+  async remove(): Promise<Ended> {
+    const ended = await this.start("destroy").ended;
+    this.engine.remove();
+    return ended;
   }
 
-  output(name: string): unknown {
-    const all = run("pulumi", ["stack", "output", "--json", "--show-secrets", "--stack", this.name], this.env);
-    return (JSON.parse(all) as Record<string, unknown>)[name];
+  /** `npm run COMMAND -- ARGUMENT…` */
+  command(name: "status" | "logs" | "cancel", ...args: string[]): Running {
+    return started("npm", ["run", "--silent", name, "--", "--stack", this.name, ...args], this.engine.environment);
   }
 
   kubectl(...args: string[]): string {
-    return run("kubectl", ["--context", this.machine.context, "-n", this.name, ...args], this.env).trim();
+    const all = ["--context", this.machine.context, "-n", this.name, ...args];
+    return run("kubectl", all, this.machine.environment).trim();
+  }
+
+  /** A kubectl that goes on, such as port-forward. */
+  kubectlUntilKilled(...args: string[]): Running {
+    return started("kubectl", ["--context", this.machine.context, "-n", this.name, ...args], this.machine.environment);
   }
 
   /** Names of the stages' pods that exist, the oldest first. */
@@ -87,10 +67,36 @@ export class Stack {
     return names.split("\n").filter(Boolean);
   }
 
-  async remove(): Promise<Ended> {
-    const ended = await this.start("destroy", "--yes").ended;
-    if (ended.code === 0) run("pulumi", ["stack", "rm", "--yes", "--stack", this.name], this.env);
-    rmSync(join(ROOT, `Pulumi.${this.name}.yaml`), { force: true });
-    return ended;
+  /** Names of the stages' pods that hold a node. */
+  runningPods(): string[] {
+    const over = "status.phase!=Succeeded,status.phase!=Failed";
+    const names = this.kubectl("get", "pods", "-l", "retort.dev/stage", "--field-selector", over, "-o", "name");
+    return names.split("\n").filter(Boolean);
   }
+
+  /** What a pod has said so far; nothing if it has not started, or is gone. */
+  log(pod: string, ...options: string[]): string {
+    try {
+      return this.kubectl("logs", pod, ...options);
+    } catch {
+      return "";
+    }
+  }
+
+  /** The version of everything that the program makes: any write to any of it changes one. */
+  versions(): Record<string, string> {
+    const kinds = "namespaces,deployments,services,serviceaccounts,configmaps,secrets,networkpolicies,jobs";
+    const { items } = JSON.parse(this.kubectl("get", kinds, "-o", "json")) as { items: Item[] };
+    const mine = items.filter(({ kind, metadata }) => kind !== "Namespace" || metadata.name === this.name);
+    return Object.fromEntries(mine.map(({ kind, metadata }) => [`${kind} ${metadata.name}`, metadata.resourceVersion]));
+  }
+
+  isThere(): boolean {
+    return this.kubectl("get", "namespace", this.name, "--ignore-not-found", "-o", "name") !== "";
+  }
+}
+
+interface Item {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly resourceVersion: string };
 }

