@@ -48,7 +48,7 @@ if grep -qx ID=debian /etc/os-release; then
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '^https\?://' | grep -v security | head -1 || true)
 fi
 debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates $debian "$build/base" \
-  "${mirror:-http://deb.debian.org/debian}" > "$dir/logs/debootstrap.log" || { tail -30 "$dir/logs/debootstrap.log" >&2; exit 1; }
+  ${mirror:+"$mirror"} > "$dir/logs/debootstrap.log" || { tail -30 "$dir/logs/debootstrap.log" >&2; exit 1; }
 rm -rf "$build"/base/var/cache/apt/archives/*.deb "$build"/base/var/lib/apt/lists/*
 # Where this machine gets Python's packages, a build gets them too.
 if index=$(python3 -m pip config get global.index-url 2>/dev/null || echo "${PIP_INDEX_URL:-}") && [ -n "$index" ]; then
