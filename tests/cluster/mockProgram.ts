@@ -139,5 +139,7 @@ async function main({ command, stack, settings, state }: Order): Promise<void> {
 
 // The type alone is wanted by the tests: only as a program of its own does it act.
 if (require.main === module) {
+  // Whoever has started it is gone: nobody waits for it any more.
+  process.stdout.on("error", () => process.exit(1));
   main(JSON.parse(process.argv[2] ?? "") as Order).then(() => process.exit(0), stop);
 }
