@@ -56,6 +56,8 @@ async function measuredIn(run: FinishedRun, store: S3Store): Promise<Measured> {
   const { base, answering } = Report.parse(JSON.parse(text ?? ""));
   const seconds = answering.base.seconds + answering.merged.seconds;
   const tokens = answering.base.completionTokens + answering.merged.completionTokens;
+  // Borrowed answers took no time of this stage's.
+  const asked = evaluate.metrics["baseAnswersFrom"] === undefined ? seconds : answering.merged.seconds;
   const workers = Math.max(1, Number(train.machine["workers"] ?? 1));
   return {
     source: `run ${run.name} of ${evaluate.finishedAt.slice(0, 10)}`,
@@ -67,7 +69,7 @@ async function measuredIn(run: FinishedRun, store: S3Store): Promise<Measured> {
     evaluate: {
       tokensPerSecond: tokens / seconds,
       tokensPerRow: tokens / base.total / 2,
-      loadingMinutes: Math.max(0, minutesOf(evaluate) - seconds / 60),
+      loadingMinutes: Math.max(0, minutesOf(evaluate) - asked / 60),
     },
   };
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from retort import events, storage
 from retort.stage import Stage, now
-from retort_evaluate import answers, inputs, page, report
+from retort_evaluate import answers, earlier, inputs, page, report
 from retort_evaluate.answers import MODELS, AnswerFile, ModelName, Reply, graded
 from retort_evaluate.client import Asking, Question, ask
 from retort_evaluate.inputs import Inputs
@@ -27,10 +27,12 @@ def main(stage: Stage, work: Path) -> dict[str, Any]:
     path = work / answers.FILE
     answers.bring_back(stage.output, path)
     with AnswerFile(path) as file:
+        before = earlier.find(stage, [question.id for question in given.questions])
+        lender = before.name if before and before.lend(file) else None
         for name in MODELS:
             _answer_all(stage, work, given, name, file)
     file.sort(given.rows)
-    found = report.build(stage, given, file, started)
+    found = report.build(stage, given, file, started, lender)
     for message in found["warnings"]:
         events.warning(stage.stage, message)
     storage.write_bytes(str(work / "report.json"), json.dumps(found, indent=1, ensure_ascii=False).encode())

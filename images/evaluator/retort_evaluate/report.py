@@ -19,8 +19,12 @@ Answers = Mapping[ModelName, Mapping[str, Answer]]
 """By model, by row id; every row is there."""
 
 
-def build(stage: Stage, given: Inputs, file: AnswerFile, started: str) -> dict[str, Any]:
-    """The whole report. `started`: when this attempt began, ISO 8601."""
+def build(stage: Stage, given: Inputs, file: AnswerFile, started: str, lender: str | None = None) -> dict[str, Any]:
+    """The whole report.
+
+    `started`: when this attempt began, ISO 8601. `lender`: the evaluation that the base model's answers are from, if it
+    was not asked here.
+    """
     by_model: Answers = {name: file.of(name) for name in MODELS}
     finished = now()
     stages = {
@@ -30,8 +34,9 @@ def build(stage: Stage, given: Inputs, file: AnswerFile, started: str) -> dict[s
     }
     # A stage that was interrupted has a manifest of its last attempt alone; the summary counts all of training.
     stages["train"]["seconds"] = max(stages["train"]["seconds"], round(given.train.report["seconds"]))
+    asked = [by_model[name] for name in MODELS if name != "base" or lender is None]
     stages["evaluate"]["seconds"] = max(
-        stages["evaluate"]["seconds"], round(sum(_asking_seconds(answers) for answers in by_model.values()))
+        stages["evaluate"]["seconds"], round(sum(_asking_seconds(answers) for answers in asked))
     )
     return {
         "run": stage.run,
@@ -41,14 +46,26 @@ def build(stage: Stage, given: Inputs, file: AnswerFile, started: str) -> dict[s
         **_by_seen(given.rows, by_model, given.seen),
         "answering": {name: _answering(answers) for name, answers in by_model.items()},
         "times": stages,
-        "warnings": warnings(given.rows, by_model, given.seen),
+        "baseAnswersFrom": lender,
+        "warnings": warnings(given.rows, by_model, given.seen) + _borrowed(lender),
     }
+
+
+def _borrowed(lender: str | None) -> list[str]:
+    if lender is None:
+        return []
+    return [
+        f"The base model's answers are those of {lender}, with the same model, questions, settings, code and kind of "
+        "machine: it was not asked again."
+    ]
 
 
 def metrics(report: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest keeps of it."""
     found = {"basePassRate": report["base"]["passRate"], "mergedPassRate": report["merged"]["passRate"]}
     found |= {"rows": report["base"]["total"], "pValue": report["pairedTest"]["pValue"]}
+    if report["baseAnswersFrom"]:
+        found |= {"baseAnswersFrom": report["baseAnswersFrom"]}
     if report["seenInTraining"]["rows"]:
         unseen = report["neverSeen"]
         found |= {f"neverSeen{name.title()}PassRate": unseen[name]["passRate"] for name in MODELS}

@@ -52,6 +52,17 @@ def listing(uri: str) -> dict[str, int]:
     return {o["Key"][len(prefix) :]: o["Size"] for page in pages for o in page.get("Contents", [])}
 
 
+def directories(uri: str, start: str) -> list[str]:
+    """Names of the directories right below `uri` that begin with `start`."""
+    if not is_remote(uri):
+        return sorted(p.name for p in Path(uri).glob(f"{start}*") if p.is_dir())
+    bucket, key = _split(uri)
+    prefix = key.rstrip("/") + "/"
+    asked = {"Bucket": bucket, "Prefix": prefix + start, "Delimiter": "/"}
+    pages = _s3().get_paginator("list_objects_v2").paginate(**asked)
+    return [p["Prefix"][len(prefix) : -1] for page in pages for p in page.get("CommonPrefixes", [])]
+
+
 def read_bytes(uri: str) -> bytes | None:
     """The file's bytes, None if there is no such file."""
     if not is_remote(uri):

@@ -101,6 +101,8 @@ test.each<[Role, string, "Allowed" | "ImplicitlyDenied"]>([
   ["train", "runs/phase1c/train-3f9a1c2b7d0e/", "Allowed"],
   ["train", "runs/phase1c/evaluate-86be40e72856/", "ImplicitlyDenied"],
   ["train", "runs/other/", "ImplicitlyDenied"],
+  ["evaluate", "runs/phase1c/evaluate-", "Allowed"], // to find earlier answers of the base model
+  ["evaluate", "runs/other/evaluate-", "ImplicitlyDenied"],
   ["tensorboard", "runs/phase1c/", "Allowed"],
   ["tensorboard", "", "ImplicitlyDenied"],
 ])("%s may list %s: %s", async (role, prefix, expected) => {
