@@ -57,7 +57,7 @@ async function planStage(spec: StageSpec, runs: string, store: S3Store, cluster:
 }
 
 /** Neither ended well nor badly: a program that starts now attaches to it. */
-const isUnderWay = (job: V1Job): boolean =>
+export const isUnderWay = (job: V1Job): boolean =>
   !conditionOf(job, "Complete") && !conditionOf(job, "Failed") && !job.metadata?.deletionTimestamp;
 
 export const attemptOf = (job: V1Job): number => Number(job.metadata?.labels?.[LABELS.attempt] ?? 0);

@@ -12,6 +12,7 @@ import {
 } from "@aws-sdk/client-s3";
 import type { Store } from "./artifacts";
 import { VisibleError } from "./visibleError";
+import "./quietSdk";
 
 /** How to reach a store. Without keys, the credentials are this machine's own (AWS profile, environment, SSO). */
 export interface S3Access {
@@ -43,9 +44,6 @@ export interface S3Store extends Store {
   /** Names of the directories right below `uri`. */
   directories(uri: string): Promise<string[]>;
 }
-
-// Every preview would show its warning about Node 20, which this project supports by pinning the client.
-process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
 
 export function s3Store(access: S3Access): S3Store {
   const { endpoint, region, accessKeyId, secretAccessKey, toBeMade = false } = access;

@@ -4,16 +4,19 @@ import * as iam from "@pulumi/aws/iam";
 import * as pulumi from "@pulumi/pulumi";
 import { serviceAccount } from "../../jobs/job";
 import { STAGES, type StageName } from "../../jobs/stages";
-import type { BucketNames } from "./buckets";
+import type { BucketNames } from "./names";
 
 export interface AccessArgs {
   readonly clusterName: pulumi.Input<string>;
   readonly namespace: string;
   readonly rights: Rights;
-  readonly keyArn: pulumi.Input<string> | undefined;
+  /** The keys that the buckets are encrypted with. */
+  readonly keyArns: readonly pulumi.Input<string>[];
 }
 
 export interface Rights {
+  /** The part of AWS that the region belongs to, such as aws or aws-us-gov: ARNs begin with it. */
+  readonly partition: string;
   readonly buckets: BucketNames;
   /** The run's name: a stage reads and writes nothing of another run. */
   readonly run: string;
@@ -27,7 +30,7 @@ export const ROLES: readonly Role[] = [...STAGES, "tensorboard"];
 export class Access extends pulumi.ComponentResource {
   constructor(name: string, args: AccessArgs, opts?: pulumi.ComponentResourceOptions) {
     super("retort:infra:AwsAccess", name, {}, opts);
-    const { clusterName, namespace, rights, keyArn } = args;
+    const { clusterName, namespace, rights, keyArns } = args;
     const inside = { parent: this };
     for (const part of ROLES) {
       const role = new iam.Role(
@@ -35,7 +38,7 @@ export class Access extends pulumi.ComponentResource {
         { assumeRolePolicy: JSON.stringify(podTrust(namespace, serviceAccount(part))) },
         inside,
       );
-      const policy = pulumi.output(keyArn).apply((key) => JSON.stringify(rolePolicy(part, rights, key)));
+      const policy = pulumi.all([...keyArns]).apply((keys) => JSON.stringify(rolePolicy(part, rights, keys)));
       new iam.RolePolicy(`${name}-${part}`, { role: role.name, policy }, inside);
       new eks.PodIdentityAssociation(
         `${name}-${part}`,
@@ -75,7 +78,9 @@ interface Place {
  * What a role may do, and nothing else. Pure. A stage's prefix is runs/<run>/<stage>-…: no `*` comes before the stage's
  * name, or it would match other stages' files, since in IAM `*` matches slashes, too.
  */
-export function rolePolicy(role: Role, { buckets, run, elsewhere }: Rights, keyArn: string | undefined) {
+export function rolePolicy(role: Role, rights: Rights, keyArns: readonly string[]) {
+  const { partition, buckets, run, elsewhere } = rights;
+  const objects = ({ bucket, path }: Place): string => `arn:${partition}:s3:::${bucket}/${path}`;
   const own = (stage: StageName): Place => ({ bucket: buckets.results, path: `runs/${run}/${stage}-*` });
   const data = { bucket: buckets.data, path: "data/*" };
   const others = elsewhere.flatMap(places);
@@ -91,7 +96,7 @@ export function rolePolicy(role: Role, { buckets, run, elsewhere }: Rights, keyA
     Version: "2012-10-17",
     Statement: [
       { Sid: "Read", Effect: "Allow", Action: ["s3:GetObject"], Resource: read.map(objects) },
-      ...listings(role === "tensorboard" ? [{ bucket: buckets.results, path: `runs/${run}/*` }] : read),
+      ...listings(partition, role === "tensorboard" ? [{ bucket: buckets.results, path: `runs/${run}/*` }] : read),
       ...(writes.length > 0
         ? [
             {
@@ -102,14 +107,14 @@ export function rolePolicy(role: Role, { buckets, run, elsewhere }: Rights, keyA
             },
           ]
         : []),
-      ...(keyArn === undefined
+      ...(keyArns.length === 0
         ? []
         : [
             {
               Sid: "Key",
               Effect: "Allow",
               Action: role === "tensorboard" ? ["kms:Decrypt"] : ["kms:Decrypt", "kms:GenerateDataKey"],
-              Resource: [keyArn],
+              Resource: keyArns,
             },
           ]),
     ],
@@ -120,20 +125,18 @@ export function rolePolicy(role: Role, { buckets, run, elsewhere }: Rights, keyA
  * Listing is asked of the bucket, not of what lies in it: the prefix is a condition. Only if there is one: S3 asks for
  * this right, without a prefix, before it says that a file is not there; without it, it says that access is denied.
  */
-function listings(places: readonly Place[]) {
+function listings(partition: string, places: readonly Place[]) {
   const names = [...new Set(places.map(({ bucket }) => bucket))];
   return names.map((bucket, index) => ({
     Sid: `List${index}`,
     Effect: "Allow",
     Action: ["s3:ListBucket"],
-    Resource: [`arn:aws:s3:::${bucket}`],
+    Resource: [`arn:${partition}:s3:::${bucket}`],
     Condition: {
       StringLikeIfExists: { "s3:prefix": places.filter((there) => there.bucket === bucket).map(({ path }) => path) },
     },
   }));
 }
-
-const objects = ({ bucket, path }: Place): string => `arn:aws:s3:::${bucket}/${path}`;
 
 /** A file, or all that lies below it; nothing whose name only begins the same. */
 function places(uri: string): Place[] {

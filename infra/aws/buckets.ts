@@ -2,23 +2,22 @@
 import * as kms from "@pulumi/aws/kms";
 import * as s3 from "@pulumi/aws/s3";
 import * as pulumi from "@pulumi/pulumi";
+import type { BucketNames } from "./names";
 
 export interface BucketsArgs {
+  /** The part of AWS that the region belongs to: ARNs begin with it. */
+  readonly partition: string;
   readonly names: BucketNames;
   /** Those that exist and belong to somebody else: nothing about them is changed. */
   readonly existing: { readonly data: boolean; readonly results: boolean };
 }
 
-export interface BucketNames {
-  readonly data: string;
-  readonly results: string;
+interface BucketArgs {
+  readonly partition: string;
+  readonly name: string;
+  readonly key: kms.Key;
+  readonly rules: s3.BucketLifecycleConfigurationArgs["rules"];
 }
-
-/** Names that do not depend on what AWS answers, so that a preview knows where everything lies. Pure. */
-export const bucketNames = (stack: string, account: string): BucketNames => ({
-  data: `retort-${stack}-${account}-data`,
-  results: `retort-${stack}-${account}-results`,
-});
 
 /** Everything about a bucket is left as it is when the stack goes: its data, its locks and the key it is read with. */
 const KEPT = { retainOnDelete: true };
@@ -29,12 +28,16 @@ export class Buckets extends pulumi.ComponentResource {
   /** Those that exist once this program has run this far. */
   readonly made: readonly s3.Bucket[];
 
-  constructor(name: string, { names, existing }: BucketsArgs, opts?: pulumi.ComponentResourceOptions) {
+  constructor(name: string, { partition, names, existing }: BucketsArgs, opts?: pulumi.ComponentResourceOptions) {
     super("retort:infra:Buckets", name, {}, opts);
     const kinds = (["data", "results"] as const).filter((kind) => !existing[kind]);
     const key = kinds.length > 0 ? this.key(name) : undefined;
     this.keyArn = key?.arn;
-    this.made = key ? kinds.map((kind) => this.bucket(`${name}-${kind}`, names[kind], key, lifecycle(kind))) : [];
+    this.made = key
+      ? kinds.map((kind) =>
+          this.bucket(`${name}-${kind}`, { partition, name: names[kind], key, rules: lifecycle(kind) }),
+        )
+      : [];
     this.registerOutputs();
   }
 
@@ -44,7 +47,7 @@ export class Buckets extends pulumi.ComponentResource {
     return new kms.Key(name, { description, enableKeyRotation: true, deletionWindowInDays: 30 }, opts);
   }
 
-  private bucket(part: string, name: string, key: kms.Key, rules: s3.BucketLifecycleConfigurationArgs["rules"]) {
+  private bucket(part: string, { partition, name, key, rules }: BucketArgs) {
     const opts = { parent: this, ...KEPT };
     const bucket = new s3.Bucket(part, { bucket: name, forceDestroy: false }, opts);
     const of = { bucket: bucket.id };
@@ -70,13 +73,17 @@ export class Buckets extends pulumi.ComponentResource {
       opts,
     );
     new s3.BucketLifecycleConfiguration(part, { ...of, ...(rules && { rules }) }, { ...opts, dependsOn: [versioning] });
-    new s3.BucketPolicy(part, { ...of, policy: JSON.stringify(onlyByTls(name)) }, { ...opts, dependsOn: [closed] });
+    new s3.BucketPolicy(
+      part,
+      { ...of, policy: JSON.stringify(onlyByTls(partition, name)) },
+      { ...opts, dependsOn: [closed] },
+    );
     return bucket;
   }
 }
 
 /** Refuses whatever does not come encrypted, from anybody. Pure. */
-export const onlyByTls = (bucket: string) => ({
+export const onlyByTls = (partition: string, bucket: string) => ({
   Version: "2012-10-17",
   Statement: [
     {
@@ -84,7 +91,7 @@ export const onlyByTls = (bucket: string) => ({
       Effect: "Deny",
       Principal: "*",
       Action: "s3:*",
-      Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`],
+      Resource: [`arn:${partition}:s3:::${bucket}`, `arn:${partition}:s3:::${bucket}/*`],
       Condition: { Bool: { "aws:SecureTransport": "false" } },
     },
   ],

@@ -5,6 +5,7 @@ import * as iam from "@pulumi/aws/iam";
 import * as kms from "@pulumi/aws/kms";
 import * as pulumi from "@pulumi/pulumi";
 import { kubeconfig } from "./kubeconfig";
+import { partitionOf } from "./names";
 import type { AwsSettings } from "./settings";
 
 export interface ClusterArgs {
@@ -47,13 +48,14 @@ export class Cluster extends pulumi.ComponentResource {
     super("retort:infra:Cluster", name, {}, opts);
     const { clusterName, region, subnetIds, routes, settings } = args;
     const inside = { parent: this };
+    const partition = partitionOf(region);
     const role = (part: string, trust: string, policies: readonly string[]) => {
       const made = new iam.Role(`${name}-${part}`, { assumeRolePolicy: trust }, inside);
       const attachments = policies.map(
         (policy) =>
           new iam.RolePolicyAttachment(
             `${name}-${part}-${policy}`,
-            { role: made.name, policyArn: `arn:aws:iam::aws:policy/${policy}` },
+            { role: made.name, policyArn: `arn:${partition}:iam::aws:policy/${policy}` },
             inside,
           ),
       );
@@ -92,18 +94,18 @@ export class Cluster extends pulumi.ComponentResource {
       .all([this.cluster.endpoint, this.cluster.certificateAuthority.data])
       .apply(([endpoint, authority]) => kubeconfig({ clusterName, region, endpoint, authority }));
     this.entries = [
-      ...settings.admins.flatMap((arn) => this.entry(name, arn, "AmazonEKSClusterAdminPolicy")),
-      ...settings.viewers.flatMap((arn) => this.entry(name, arn, "AmazonEKSAdminViewPolicy")),
+      ...settings.admins.flatMap((arn) => this.entry(name, partition, arn, "AmazonEKSClusterAdminPolicy")),
+      ...settings.viewers.flatMap((arn) => this.entry(name, partition, arn, "AmazonEKSAdminViewPolicy")),
     ];
     this.registerOutputs();
   }
 
-  private entry(name: string, principalArn: string, policy: string): pulumi.Resource[] {
+  private entry(name: string, partition: string, principalArn: string, policy: string): pulumi.Resource[] {
     const part = `${name}-${principalArn.slice(principalArn.lastIndexOf("/") + 1)}`;
     const place = { clusterName: this.cluster.name, principalArn };
     const opts = { parent: this };
     const entry = new eks.AccessEntry(part, { ...place, type: "STANDARD" }, opts);
-    const policyArn = `arn:aws:eks::aws:cluster-access-policy/${policy}`;
+    const policyArn = `arn:${partition}:eks::aws:cluster-access-policy/${policy}`;
     const association = new eks.AccessPolicyAssociation(
       part,
       { ...place, policyArn, accessScope: { type: "cluster" } },

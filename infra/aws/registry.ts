@@ -2,32 +2,27 @@
 import * as ecr from "@pulumi/aws/ecr";
 import { Image } from "@pulumi/docker-build";
 import * as pulumi from "@pulumi/pulumi";
+import { type ByImage, type ImageName, repositoryName, TO_BE_BUILT } from "../../jobs/aws/images";
 import type { Settings } from "../settings";
 import type { AwsSettings } from "./settings";
-
-export type ImageName = "trainer" | "evaluator" | "tensorboard";
-export const IMAGE_NAMES: readonly ImageName[] = ["trainer", "evaluator", "tensorboard"];
 
 export interface RegistryArgs {
   /** Images that the stack names by digest: nothing is built for them. */
   readonly given: AwsSettings["images"];
-  /** A hash of each image's sources, which becomes its tag: a repository never takes a second image under one tag. */
-  readonly sources: Readonly<Record<ImageName, string>>;
+  /** Each image's tag, which its sources give it: unchanged sources build nothing. */
+  readonly tags: ByImage<string>;
   /** Prefix of the repositories' names. */
   readonly prefix: string;
 }
 
-/** Placeholder of an image that a preview cannot know yet, because it is still to be built. */
-export const TO_BE_BUILT = `to-be-built@sha256:${"0".repeat(64)}`;
-
 export class Registry extends pulumi.ComponentResource {
-  private readonly references: Readonly<Record<ImageName, pulumi.Output<string>>>;
+  private readonly references: ByImage<pulumi.Output<string>>;
 
-  constructor(name: string, { given, sources, prefix }: RegistryArgs, opts?: pulumi.ComponentResourceOptions) {
+  constructor(name: string, { given, tags, prefix }: RegistryArgs, opts?: pulumi.ComponentResourceOptions) {
     super("retort:infra:Registry", name, {}, opts);
     const reference = (image: ImageName): pulumi.Output<string> => {
       const digest = given[image];
-      return digest === undefined ? this.build(name, image, prefix, sources[image]) : pulumi.output(digest);
+      return digest === undefined ? this.build(name, image, prefix, tags[image]) : pulumi.output(digest);
     };
     this.references = {
       trainer: reference("trainer"),
@@ -48,13 +43,13 @@ export class Registry extends pulumi.ComponentResource {
     };
   }
 
-  private build(name: string, image: ImageName, prefix: string, source: string): pulumi.Output<string> {
+  private build(name: string, image: ImageName, prefix: string, tag: string): pulumi.Output<string> {
     const opts = { parent: this };
     const part = `${name}-${image}`;
     const repository = new ecr.Repository(
       part,
       {
-        name: `${prefix}/${image}`,
+        name: repositoryName(prefix, image),
         imageTagMutability: "IMMUTABLE",
         imageScanningConfiguration: { scanOnPush: true },
         // An image can be built again from its sources; what it made is in the buckets.
@@ -70,7 +65,7 @@ export class Registry extends pulumi.ComponentResource {
         context: { location: "images" },
         dockerfile: { location: `images/${image}/Dockerfile` },
         platforms: ["linux/amd64"],
-        tags: [pulumi.interpolate`${repository.repositoryUrl}:${source.slice(0, 16)}`],
+        tags: [pulumi.interpolate`${repository.repositoryUrl}:${tag}`],
         push: true,
         buildOnPreview: false,
         registries: [

@@ -1,25 +1,25 @@
 /** A run on AWS, from an empty account: the network, the cluster, its GPUs, the buckets, rights and images, in that order. */
-import { join } from "node:path";
 import { Provider as AwsProvider } from "@pulumi/aws/provider";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
 import { Provider } from "@pulumi/kubernetes/provider";
 import * as pulumi from "@pulumi/pulumi";
 import { DATA_NAMES, type RunConfig } from "../../configs/schema";
+import { bucketKeys } from "../../jobs/aws/bucketKeys";
 import { accountOf, awsClients } from "../../jobs/aws/clients";
 import { eksCluster, findCluster } from "../../jobs/aws/eksCluster";
+import { type ByImage, imageTags } from "../../jobs/aws/images";
 import { RunMoney } from "../../jobs/aws/money";
 import { checkAccount } from "../../jobs/aws/preflight";
-import { clusterNameOf, STACK_TAG } from "../../jobs/aws/teardown";
-import { Hashes } from "../../jobs/hashing";
 import { s3Store } from "../../jobs/s3";
-import { isNoSource } from "../../jobs/sources";
 import type { Ground, Target } from "../target";
 import { Access } from "./access";
-import { type BucketNames, Buckets, bucketNames } from "./buckets";
+import { Buckets } from "./buckets";
 import { Cluster } from "./cluster";
 import { GpuPool } from "./gpuPool";
+import { sayIfInterrupted, whatRunsOn } from "./interruption";
+import { type BucketNames, bucketsOf, clusterNameOf, partitionOf, STACK_TAG } from "./names";
 import { Network } from "./network";
-import { IMAGE_NAMES, type ImageName, Registry } from "./registry";
+import { Registry } from "./registry";
 import { type AwsSettings, onCluster, zonesOf } from "./settings";
 
 /** Throws VisibleError without credentials: then nothing can be looked at. */
@@ -27,7 +27,10 @@ export async function awsTarget(settings: AwsSettings, root: string): Promise<Ta
   const { region, namespace } = settings;
   const stack = pulumi.getStack();
   const clients = awsClients(region);
-  const names = { ...bucketNames(stack, await accountOf(clients)), ...given(settings.storage) };
+  const account = await accountOf(clients);
+  const names = bucketsOf(stack, account, settings.storage);
+  const existing = Object.values(settings.storage).filter((name) => name !== undefined);
+  const arnOf = (keyId: string) => `arn:${partitionOf(region)}:kms:${region}:${account}:key/${keyId}`;
   const store = s3Store({ region, toBeMade: true });
   const say = (text: string) => void pulumi.log.info(text);
   // A run that leaves something behind that costs money has failed, whatever its stages came to.
@@ -38,10 +41,15 @@ export async function awsTarget(settings: AwsSettings, root: string): Promise<Ta
     storage: { base: `s3://${names.data}`, runs, store },
     cluster: eksCluster(() => findCluster(clients.eks, clusterNameOf(stack), region), namespace),
     async check(config) {
-      const modelBytes = await money.sizeOf(config.model.base);
-      await checkAccount({ settings, clients, modelBytes, now: new Date() }, (text) => void pulumi.log.warn(text));
+      const { base } = config.model;
+      const modelBytes = await money.sizeOf(base);
+      const args = { settings, stack, clients, names, tags: await imageTags(root), base, modelBytes, now: new Date() };
+      await checkAccount(args, (text) => void pulumi.log.warn(text));
     },
-    ground: async (config) => create({ settings, stack, names, money, sources: await imageSources(root), config }),
+    async ground(config) {
+      const [tags, keys] = await Promise.all([imageTags(root), bucketKeys(clients.s3, existing, arnOf)]);
+      return create({ settings, stack, names, keys, money, tags, config });
+    },
   };
 }
 
@@ -49,14 +57,17 @@ interface CreateArgs {
   readonly settings: AwsSettings;
   readonly stack: string;
   readonly names: BucketNames;
+  /** What buckets are encrypted with that exist already. */
+  readonly keys: readonly string[];
   readonly money: RunMoney;
-  readonly sources: Readonly<Record<ImageName, string>>;
+  readonly tags: ByImage<string>;
   readonly config: RunConfig;
 }
 
-async function create({ settings, stack, names, money, sources, config }: CreateArgs): Promise<Ground> {
+async function create({ settings, stack, names, keys, money, tags, config }: CreateArgs): Promise<Ground> {
   const { region, network: net, gpu, namespace } = settings;
   const clusterName = clusterNameOf(stack);
+  const partition = partitionOf(region);
   const zones = zonesOf(settings);
   const aws = new AwsProvider("aws", {
     region,
@@ -80,18 +91,24 @@ async function create({ settings, stack, names, money, sources, config }: Create
     { providers: { kubernetes }, dependsOn: [cluster] },
   );
   const existing = { data: settings.storage.data !== undefined, results: settings.storage.results !== undefined };
-  const buckets = new Buckets("storage", { names, existing }, inAws);
-  const rights = { buckets: names, run: config.name, elsewhere: elsewhere(config) };
+  const buckets = new Buckets("storage", { partition, names, existing }, inAws);
+  const rights = { partition, buckets: names, run: config.name, elsewhere: elsewhere(config) };
   const access = new Access(
     "rights",
-    { clusterName: cluster.cluster.name, namespace, rights, keyArn: buckets.keyArn },
+    {
+      clusterName: cluster.cluster.name,
+      namespace,
+      rights,
+      keyArns: [...(buckets.keyArn ? [buckets.keyArn] : []), ...keys],
+    },
     inAws,
   );
   const policies = new ConfigMap("network-policies", enforced, { provider: kubernetes, dependsOn: [cluster] });
-  const registry = new Registry("images", { given: settings.images, sources, prefix: clusterName }, inAws);
+  const registry = new Registry("images", { given: settings.images, tags, prefix: clusterName }, inAws);
 
   const images = await registry.images();
   const { high: usdPerHour } = await money.price();
+  let watched = () => {};
   return {
     settings: onCluster(settings, { bucket: names.results, images, usdPerHour: usdPerHour * gpu.nodes }),
     provider: kubernetes,
@@ -99,8 +116,16 @@ async function create({ settings, stack, names, money, sources, config }: Create
     storeIsThere: async () => {
       await Promise.all(buckets.made.map(({ id }) => new Promise((resolve) => id.apply(resolve))));
     },
-    mayStart: (stages) => money.mayStart(config, stages),
-    close: (specs) => money.close(specs),
+    async mayStart(stages) {
+      await money.mayStart(config, stages);
+      if (stages.length > 0 && !pulumi.runtime.isDryRun()) {
+        watched = sayIfInterrupted(whatRunsOn(stack, usdPerHour * gpu.nodes));
+      }
+    },
+    async close(specs) {
+      await money.close(specs);
+      watched();
+    },
   };
 }
 
@@ -113,23 +138,3 @@ const enforced = {
 /** What a run reads in S3 beside the stack's own buckets. */
 export const elsewhere = ({ model, data }: RunConfig): string[] =>
   [model.base, ...DATA_NAMES.map((name) => data[name] ?? "")].filter((place) => place.startsWith("s3://"));
-
-const given = ({ data, results }: AwsSettings["storage"]) => ({ ...(data && { data }), ...(results && { results }) });
-
-/** A hash of all that an image is built from. */
-async function imageSources(root: string): Promise<Readonly<Record<ImageName, string>>> {
-  const hashes = await Hashes.load(join(root, ".cache/hashes.json"));
-  const trees: Record<ImageName, string[]> = {
-    trainer: ["trainer"],
-    evaluator: ["trainer", "evaluator"],
-    tensorboard: ["tensorboard"],
-  };
-  const of = async (image: ImageName) =>
-    hashes.ofTrees(
-      trees[image].map((tree) => join(root, "images", tree)),
-      (name) => name !== "Dockerfile" && isNoSource(name),
-    );
-  const found = await Promise.all(IMAGE_NAMES.map(async (image) => [image, await of(image)] as const));
-  await hashes.save();
-  return Object.fromEntries(found) as Record<ImageName, string>;
-}

@@ -1,17 +1,22 @@
 /** The clients of AWS's APIs, and one name for what can be wrong with the credentials that they find. */
 import { EC2Client } from "@aws-sdk/client-ec2";
+import { ECRClient } from "@aws-sdk/client-ecr";
 import { EKSClient } from "@aws-sdk/client-eks";
 import { ElasticLoadBalancingV2Client } from "@aws-sdk/client-elastic-load-balancing-v2";
+import { S3Client } from "@aws-sdk/client-s3";
 import { ServiceQuotasClient } from "@aws-sdk/client-service-quotas";
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import { VisibleError } from "../visibleError";
+import "../quietSdk";
 
 export interface AwsClients {
   readonly region: string;
   readonly ec2: EC2Client;
+  readonly ecr: ECRClient;
   readonly eks: EKSClient;
   readonly balancers: ElasticLoadBalancingV2Client;
   readonly quotas: ServiceQuotasClient;
+  readonly s3: S3Client;
   readonly sts: STSClient;
 }
 
@@ -24,16 +29,24 @@ export function awsClients(region: string): AwsClients {
   return {
     region,
     ec2: new EC2Client(options),
+    ecr: new ECRClient(options),
     eks: new EKSClient(options),
     balancers: new ElasticLoadBalancingV2Client(options),
     quotas: new ServiceQuotasClient(options),
+    s3: new S3Client(options),
     sts: new STSClient(options),
   };
 }
 
 /** The account that the credentials belong to, 12 digits. Throws VisibleError if there are none, or they are refused. */
-export async function accountOf({ sts }: AwsClients): Promise<string> {
-  const { Account } = await sts.send(new GetCallerIdentityCommand({})).catch((error: Error) => {
+export async function accountOf({ sts, region }: AwsClients): Promise<string> {
+  const { Account } = await sts.send(new GetCallerIdentityCommand({})).catch((error: Error & { code?: string }) => {
+    if (error.code === "ENOTFOUND" || error.code === "EAI_AGAIN") {
+      throw new VisibleError(
+        `AWS has no address for ${region} (${error.message}): mend retort:region, or the network`,
+        2,
+      );
+    }
     throw new VisibleError(credentialProblem(error) ?? `AWS: ${error.name}: ${error.message}`, 2);
   });
   if (Account === undefined) throw new VisibleError("AWS does not say which account the credentials belong to");

@@ -49,13 +49,16 @@ export interface Waiting {
   readonly say: (text: string) => void;
 }
 
-/** Waits until no GPU node is left. Returns what still is: nothing if all is well. */
+/** Waits until no GPU node is left. Returns what still is: nothing if all is well. Not to be able to look is not to see nothing. */
 export async function untilGone({ look, minutes, pollSeconds, say }: Waiting): Promise<readonly string[]> {
   const deadline = Date.now() + minutes * 60_000;
+  let said = "";
   for (;;) {
-    const left = await look();
+    const left = await look().catch((error: Error) => [`nobody knows what (${error.name}: ${error.message})`]);
     if (left.length === 0 || Date.now() >= deadline) return left;
-    say(`waiting until the GPU capacity is gone: ${left.join(", ")}`);
+    const text = `waiting until the GPU capacity is gone: ${left.join(", ")}`;
+    if (text !== said) say(text);
+    said = text;
     await new Promise((resolve) => setTimeout(resolve, pollSeconds * 1000));
   }
 }

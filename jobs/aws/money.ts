@@ -1,7 +1,8 @@
 /** The money of a run on AWS: said before it starts, capped while it runs, and proven to have stopped after. */
 import { join } from "node:path";
 import type { RunConfig } from "../../configs/schema";
-import { type AwsSettings, POOL_LABEL } from "../../infra/aws/settings";
+import { clusterNameOf } from "../../infra/aws/names";
+import type { AwsSettings } from "../../infra/aws/settings";
 import { attemptsOf } from "../attempts";
 import { type Estimate, estimateRun } from "../estimate";
 import { estimateLines, withinBudget } from "../estimateText";
@@ -10,12 +11,11 @@ import type { S3Store } from "../s3";
 import type { StageName, StageSpec } from "../stages";
 import { type Workload, workloadOf } from "../workload";
 import type { AwsClients } from "./clients";
-import { nodeNames } from "./eksCluster";
-import { hasGpu, isThere, machinesOf, untilGone } from "./gpuNodes";
+import { gpuCapacity } from "./gpuCapacity";
+import { hasGpu, machinesOf, untilGone } from "./gpuNodes";
 import { livePrices } from "./livePrices";
 import { loadPrices, nodePrice, type Price } from "./prices";
 import { receiptLines, receiptOf } from "./receipt";
-import { clusterNameOf } from "./teardown";
 
 export interface MoneyArgs {
   readonly settings: AwsSettings;
@@ -97,12 +97,7 @@ export class RunMoney {
   private async settle(specs: readonly StageSpec[]): Promise<void> {
     const { clients, stack, store, say, complain, patience = PATIENCE } = this.args;
     const clusterName = clusterNameOf(stack);
-    const look = async (): Promise<string[]> => {
-      const nodes = await nodeNames(clients.eks, clusterName, clients.region, POOL_LABEL);
-      const machines = (await machinesOf(clients.ec2, clusterName)).filter(hasGpu).filter(isThere);
-      return [...nodes.map((name) => `node ${name}`), ...machines.map(({ id, state }) => `instance ${id} (${state})`)];
-    };
-    const left = await untilGone({ look, say, ...patience });
+    const left = await untilGone({ look: () => gpuCapacity(clients, stack), say, ...patience });
     const [stages, machines, price] = await Promise.all([
       Promise.all(specs.map(async (spec) => ({ name: spec.name, attempts: await attemptsOf(spec, store) }))),
       machinesOf(clients.ec2, clusterName),

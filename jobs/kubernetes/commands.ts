@@ -11,9 +11,10 @@ import type { StagePlan } from "../plan";
 import { STAGES, type StageName } from "../stages";
 import { reported, VisibleError } from "../visibleError";
 import type { Cluster } from "./api";
+import { cancel } from "./cancel";
 import { waitingFor } from "./pending";
-import { type Run, readRun } from "./run";
-import { stackSettings } from "./stack";
+import { type Place, placeOf, plansOf } from "./place";
+import { openStack } from "./stack";
 
 const USAGE = "usage: npm run status | npm run logs -- train|merge|evaluate | npm run cancel   [-- --stack NAME]";
 const ROOT = path(__dirname, "../..");
@@ -25,25 +26,28 @@ async function main(args: readonly string[]): Promise<void> {
     allowPositionals: true,
   });
   const [command, stage] = positionals;
-  const settings = stackSettings(ROOT, values.stack);
-  const run = await readRun(settings, ROOT);
-  if (command === "status") await status(run, settings.budget);
-  else if (command === "logs") await logs(run, stageNamed(stage));
-  else if (command === "cancel") await cancel(run);
-  else throw new VisibleError(USAGE, 2);
+  if (command !== "status" && command !== "logs" && command !== "cancel") throw new VisibleError(USAGE, 2);
+  const asked = command === "logs" ? stageNamed(stage) : undefined;
+  const place = await placeOf(openStack(ROOT, values.stack), ROOT);
+  if (command === "cancel") await cancel(place);
+  else if (asked) await logs(asked, place);
+  else await status(place);
 }
 
-async function status({ plans, cluster }: Run, budget: Parameters<typeof costText>[1]): Promise<void> {
+async function status(place: Place): Promise<void> {
+  const [plans, budget] = await Promise.all([plansOf(place, ROOT), place.budget()]);
   for (const plan of plans) {
     const tries = plan.attempts.length > 1 ? ` · ${plan.attempts.length} attempts` : "";
     const cost = plan.attempts.length > 0 ? ` · ${costText(hoursOf(plan.attempts, new Date()), budget)}` : "";
-    console.log(`${plan.spec.name.padEnd(9)} ${await standing(plan, cluster)}${tries}${cost}`);
+    console.log(`${plan.spec.name.padEnd(9)} ${await standing(plan, place.cluster)}${tries}${cost}`);
   }
   const hours = hoursOf(
     plans.flatMap(({ attempts }) => attempts),
     new Date(),
   );
   console.log(`so far    ${costText(hours, budget)}`);
+  const capacity = await place.gpuCapacity?.();
+  if (capacity) console.log(`GPU now   ${capacity.join(", ") || "none"}`);
 }
 
 /** One line: done, running and how far, waiting and what for, or what `pulumi up` would do. */
@@ -68,8 +72,9 @@ async function standing({ spec, state, kept, why }: StagePlan, cluster: Cluster)
 }
 
 /** Follows a running stage; of one that has ended, prints the log that it left in the store. */
-async function logs({ plans, cluster, store }: Run, stage: StageName): Promise<void> {
-  const plan = plans.find(({ spec }) => spec.name === stage);
+async function logs(stage: StageName, place: Place): Promise<void> {
+  const { cluster, store } = place;
+  const plan = (await plansOf(place, ROOT)).find(({ spec }) => spec.name === stage);
   if (!plan) return;
   if (plan.kept && !plan.state.done) {
     const pod = (await cluster.podsOf(jobName(plan.spec, plan.kept.attempt))).at(-1)?.metadata?.name;
@@ -81,26 +86,31 @@ async function logs({ plans, cluster, store }: Run, stage: StageName): Promise<v
   for (const name of names) console.log(`== ${name}\n${await store.read(join(directory, name))}`);
 }
 
-/** Ends the stage that runs: it saves, its node is free, and `pulumi up` goes on from there. */
-async function cancel({ plans, cluster }: Run): Promise<void> {
-  const running = plans.find(({ state, kept }) => kept && !state.done);
-  if (!running?.kept) throw new VisibleError("no stage is running");
-  const name = jobName(running.spec, running.kept.attempt);
-  await cluster.end(name, "cancelled by npm run cancel");
-  console.log(`${running.spec.name}: asked to save and stop; waiting for its pods to go`);
-  const isOver = (phase: string | undefined) => phase === "Succeeded" || phase === "Failed";
-  while ((await cluster.podsOf(name)).some(({ status: state }) => !isOver(state?.phase))) {
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-  }
-  console.log(`${running.spec.name} has stopped, and holds no node; pulumi up goes on from its last checkpoint`);
-}
-
 function stageNamed(name: string | undefined): StageName {
   const stage = STAGES.find((known) => known === name);
   if (!stage) throw new VisibleError(USAGE, 2);
   return stage;
 }
 
+/** What a cluster answers to those whom it does not know, or who may not ask; or that it does not answer. */
+function inWords(error: unknown): unknown {
+  const { code, message } = error as { code?: unknown; message?: string };
+  if (code === 401 || code === 403) {
+    return new VisibleError(
+      `the cluster does not let this user in (${code}): log in, or have your role added; on AWS that is retort:cluster.admins`,
+      2,
+    );
+  }
+  if (typeof code === "string" && UNREACHABLE.includes(code)) {
+    return new VisibleError(
+      `the cluster's API cannot be reached from here (${message}); on AWS, add this address to retort:cluster.accessCidrs`,
+    );
+  }
+  return error;
+}
+
+const UNREACHABLE = ["ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "ETIMEDOUT", "EHOSTUNREACH"];
+
 main(process.argv.slice(2)).catch((error: unknown) => {
-  process.exitCode = reported(error);
+  process.exitCode = reported(inWords(error));
 });

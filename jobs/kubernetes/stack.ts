@@ -1,37 +1,50 @@
-/** The settings of the Pulumi stack, for commands that run beside `pulumi up`. */
+/** The Pulumi stack that is meant, and its settings, for commands that run beside `pulumi up`. */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { parseSettings, type Settings } from "../../infra/settings";
+import type { ReadSetting } from "../../infra/settings";
+import { stackFile, stackName } from "../stackFile";
 import { VisibleError } from "../visibleError";
+
+export interface Stack {
+  readonly name: string;
+  readonly read: ReadSetting;
+}
 
 interface ConfigValue {
   readonly value?: string;
   readonly objectValue?: unknown;
 }
 
-/** Asks the Pulumi CLI. `stack` is the selected one if it is not given. */
-export function stackSettings(root: string, stack: string | undefined): Settings {
-  const args = ["config", "--json", "--show-secrets", ...(stack ? ["--stack", stack] : [])];
-  const { status, stdout, stderr, error } = spawnSync(pulumi(root), args, { cwd: root, encoding: "utf8" });
+/**
+ * `named`, or the stack that is selected. On AWS nothing is secret, and its file says it all: a run can be looked at and
+ * stopped where Pulumi is not logged in. For secrets, the Pulumi CLI is asked.
+ */
+export function openStack(root: string, named: string | undefined): Stack {
+  const name = named ?? selected(root) ?? stackName(root, undefined);
+  if (existsSync(join(root, `Pulumi.${name}.yaml`))) {
+    const read = stackFile(root, name);
+    if (read("target") === "aws") return { name, read };
+  }
+  const { status, stdout, stderr, error } = pulumi(root, ["config", "--json", "--show-secrets", "--stack", name]);
   if (status !== 0) {
-    throw new VisibleError(`the settings of the Pulumi stack cannot be read: ${error?.message ?? stderr.trim()}`, 2);
+    throw new VisibleError(`the settings of the stack ${name} cannot be read: ${error?.message ?? stderr.trim()}`, 2);
   }
   const values = JSON.parse(stdout) as Record<string, ConfigValue>;
-  if (values["retort:target"]?.value === "aws") {
-    throw new VisibleError(
-      "this command does not know the target aws yet: kubectl -n retort get jobs,pods shows the run",
-      2,
-    );
-  }
-  return parseSettings((key) => values[`retort:${key}`]?.objectValue ?? values[`retort:${key}`]?.value, root);
+  return { name, read: (key) => values[`retort:${key}`]?.objectValue ?? values[`retort:${key}`]?.value };
+}
+
+function selected(root: string): string | undefined {
+  const { status, stdout } = pulumi(root, ["stack", "--show-name", "--non-interactive"]);
+  return status === 0 ? stdout.trim() : undefined;
 }
 
 /** A CLI that is installed goes before the one of the npm package, which is downloaded when it is first used. */
-function pulumi(root: string): string {
+function pulumi(root: string, args: readonly string[]) {
   const wrapper = join(root, "node_modules/.bin");
   const directories = (process.env["PATH"] ?? "")
     .split(delimiter)
     .filter((path) => !path.endsWith("node_modules/.bin"));
-  return [...directories, wrapper].map((path) => join(path, "pulumi")).find(existsSync) ?? "pulumi";
+  const cli = [...directories, wrapper].map((path) => join(path, "pulumi")).find(existsSync) ?? "pulumi";
+  return spawnSync(cli, args, { cwd: root, encoding: "utf8" });
 }

@@ -1,8 +1,10 @@
 /** AWS for the tests: moto's server, and in front of it a gate where a test can make an API fail, or answer what moto cannot. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
 
 const ROOT = join(__dirname, "../../..");
 
@@ -31,6 +33,7 @@ export class Moto {
   private constructor(
     private readonly child: ChildProcess,
     private readonly server: http.Server,
+    private readonly commands: string,
     readonly endpoint: string,
   ) {}
 
@@ -42,7 +45,7 @@ export class Moto {
     process.once("exit", () => child.kill());
     const server = http.createServer();
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-    const moto = new Moto(child, server, `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    const moto = new Moto(child, server, awsCommand(), `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
     server.on("request", (request, response) => void moto.pass(request, response, port));
     await untilUp(port);
     return moto;
@@ -65,6 +68,7 @@ export class Moto {
       AWS_ACCESS_KEY_ID: "AKIAIOSFODNN7EXAMPLE",
       AWS_SECRET_ACCESS_KEY: "test",
       AWS_EC2_METADATA_DISABLED: "true",
+      PATH: [this.commands, process.env["PATH"]].join(delimiter),
     };
   }
 
@@ -107,6 +111,19 @@ export const json = (value: unknown, status = 200): Answer => ({
   body: JSON.stringify(value),
   type: "application/x-amz-json-1.1",
 });
+
+/** What `aws eks get-token` gives. */
+export const EKS_TOKEN = "k8s-aws-v1.test";
+
+/** A directory with an `aws` command, which kube configs of EKS call, and which a bare machine does not have. */
+function awsCommand(): string {
+  const directory = mkdtempSync(join(tmpdir(), "retort-aws-"));
+  const credential = { apiVersion: "client.authentication.k8s.io/v1beta1", kind: "ExecCredential" };
+  const token = JSON.stringify({ ...credential, status: { token: EKS_TOKEN } });
+  const script = `#!/bin/sh\ncase "$*" in --version) ;; "eks get-token"*) echo '${token}';; *) exit 252;; esac\n`;
+  writeFileSync(join(directory, "aws"), script, { mode: 0o755 });
+  return directory;
+}
 
 async function freePort(): Promise<number> {
   const server = http.createServer();

@@ -2,12 +2,13 @@
 import { runSimulation } from "@cloud-copilot/iam-simulate";
 import { describe, expect, test } from "vitest";
 import { podTrust, type Rights, type Role, rolePolicy } from "../../../infra/aws/access";
-import { bucketNames, onlyByTls } from "../../../infra/aws/buckets";
+import { onlyByTls } from "../../../infra/aws/buckets";
+import { bucketNames } from "../../../infra/aws/names";
 
 const ACCOUNT = "123456789012";
 const buckets = bucketNames("dev", ACCOUNT);
 const KEY = `arn:aws:kms:us-east-1:${ACCOUNT}:key/0a1b2c3d-0000-4000-8000-0123456789ab`;
-const rights: Rights = { buckets, run: "phase1c", elsewhere: ["s3://models/phase1a_merged_10gb"] };
+const rights: Rights = { partition: "aws", buckets, run: "phase1c", elsewhere: ["s3://models/phase1a_merged_10gb"] };
 
 const results = (path: string) => `arn:aws:s3:::${buckets.results}/${path}`;
 const TRAINED = results("runs/phase1c/train-3f9a1c2b7d0e/adapter/adapter_model.safetensors");
@@ -33,10 +34,10 @@ async function decide(role: Role, action: string, resource: string, context: Rec
         resource: { resource, accountId: ACCOUNT },
         contextVariables: { "aws:SecureTransport": "true", ...context },
       },
-      identityPolicies: [{ name: role, policy: rolePolicy(role, rights, KEY) }],
+      identityPolicies: [{ name: role, policy: rolePolicy(role, rights, [KEY]) }],
       serviceControlPolicies: [],
       resourceControlPolicies: [],
-      resourcePolicy: isObject ? onlyByTls(bucket) : keyPolicy,
+      resourcePolicy: isObject ? onlyByTls("aws", bucket) : keyPolicy,
     },
     {},
   );
