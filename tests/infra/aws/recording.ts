@@ -10,7 +10,7 @@ export const CIDRS = { accessCidrs: ["203.0.113.7/32"] };
 /** Answers of an account that may start P5 instances, which moto does not have. */
 export const willingAccount: Gate = ({ service, action }) => {
   if (service === "servicequotas" && action === "GetServiceQuota") return json({ Quota: { Value: 192 } });
-  if (action === "DescribeInstanceTypeOfferings") return offerings("us-east-1a", "us-east-1b");
+  if (action === "DescribeInstanceTypeOfferings") return offerings("us-east-1a", "us-east-1b", "us-gov-east-1a");
   return undefined;
 };
 

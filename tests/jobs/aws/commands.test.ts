@@ -16,7 +16,7 @@ import { LABELS } from "../../../jobs/job";
 import { cancel } from "../../../jobs/kubernetes/cancel";
 import { plansOf } from "../../../jobs/kubernetes/place";
 import { Moto } from "../../infra/aws/moto";
-import { smallRun } from "../../infra/aws/recording";
+import { smallRun } from "../../infra/recording";
 import { ROOT } from "../../infra/stack";
 import { EksCluster } from "./eks";
 
