@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 import { parse } from "yaml";
 import { AwsSettings } from "../infra/aws/settings";
 import { parseSettings, parseTarget } from "../infra/settings";
+import { stackFile } from "../jobs/stackFile";
 import { REQUIRED, ROOT } from "./infra/stack";
 
 /** The lines of every block of commands, block by block, without their comments. */
@@ -31,12 +32,10 @@ const NOT_RUN_HERE: Readonly<Record<string, string>> = {
   "npm run local -- --config configs/mine.yaml": "minutes: the same, with another config",
   "npm run images -- --push registry.example.com/team": "needs a registry; tests/cluster builds the images",
   "npx pulumi stack init team": "needs the CLI: tests/cluster",
-  "npx pulumi preview": "needs a cluster: tests/cluster",
-  "npx pulumi up": "needs a cluster: tests/cluster",
+  "npx pulumi preview": "needs a cluster or an account: tests/cluster, tests/infra/aws",
+  "npx pulumi up": "needs a cluster or an account: tests/cluster, tests/infra/aws",
   "aws sso login": "needs an account",
-  "pulumi stack init dev": "needs the CLI",
-  "pulumi preview": "needs an account: tests/infra/aws",
-  "pulumi up": "needs an account: tests/infra/aws",
+  "npx pulumi stack init dev": "needs the CLI",
 };
 
 const RUN_HERE = ["npm run data -- configs/mine.yaml"];
@@ -96,13 +95,13 @@ test("a stack on Kubernetes that is set up as told lacks nothing but what npm ru
   });
 });
 
-test("a stack on AWS that is set up as told lacks nothing", () => {
-  const told = COMMANDS.find((block) => block.includes("aws sso login")) ?? [];
-  const settings = settingsAfter(told);
-  expect(parseTarget((key) => settings[key], ROOT, AwsSettings)).toMatchObject({
+test("a stack on AWS that is set up as told, from the file that is here, lacks nothing", () => {
+  const told = settingsAfter(COMMANDS.find((block) => block.includes("aws sso login")) ?? []);
+  const given = stackFile(ROOT, "dev");
+  expect(parseTarget((key) => told[key] ?? given(key), ROOT, AwsSettings)).toMatchObject({
     target: "aws",
+    run: join(ROOT, "configs/phase1c.yaml"),
     cluster: { accessCidrs: ["203.0.113.7/32"] },
-    budget: { maxUsd: 40 },
   });
 });
 
