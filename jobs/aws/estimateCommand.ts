@@ -1,7 +1,7 @@
 /** `npm run estimate`: what the run of a stack on AWS will take, all stages, without touching anything. */
 import { parseArgs } from "node:util";
 import { loadConfig } from "../../configs/load";
-import { bucketNames } from "../../infra/aws/buckets";
+import { bucketsOf } from "../../infra/aws/names";
 import { AwsSettings } from "../../infra/aws/settings";
 import { parseTarget } from "../../infra/settings";
 import { ROOT } from "../environment";
@@ -24,7 +24,7 @@ async function main(args: readonly string[]): Promise<void> {
   const store = s3Store({ region: settings.region, toBeMade: true });
   // Without credentials there is an estimate, too; only earlier runs cannot be looked at.
   const account = await accountOf(clients).catch(() => undefined);
-  const results = settings.storage.results ?? (account && bucketNames(stack, account).results);
+  const results = account && bucketsOf(stack, account, settings.storage).results;
   const runs = results && `s3://${results}/runs`;
   const [say, complain] = [console.log, console.error];
   const money = new RunMoney({ settings, clients, root: ROOT, stack, store, runs, say, complain });
