@@ -1,4 +1,6 @@
 /** The GPU pool's manifests before a real API server, which knows Karpenter's kinds: schemas, unknown keys and CEL rules. */
+import { homedir } from "node:os";
+import { join } from "node:path";
 import {
   ApiextensionsV1Api,
   CustomObjectsApi,
@@ -18,8 +20,8 @@ const made: string[] = [];
 const crds = () => config.makeApiClient(ApiextensionsV1Api);
 
 beforeAll(async () => {
-  const { kubeconfig, context } = machine();
-  config.loadFromFile(kubeconfig);
+  const { environment, context } = machine();
+  config.loadFromFile(environment["KUBECONFIG"] ?? join(homedir(), ".kube/config"));
   config.setCurrentContext(context);
   for (const text of [textOf("nodepools"), textOf("nodeclaims"), nodeClassCrd()]) await install(text);
 });

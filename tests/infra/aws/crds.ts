@@ -7,7 +7,7 @@ import { parse } from "yaml";
 import { z } from "zod";
 
 /** Published as a Go module, from which it is read: nothing of it is kept here. */
-const KARPENTER = "sigs.k8s.io/karpenter@v1.9.0";
+const KARPENTER = "sigs.k8s.io/karpenter@v1.8.0";
 
 /** The text of Karpenter's CRD of a kind, such as nodepools; or why it cannot be had here. */
 export function karpenterCrd(plural: string): { readonly text: string } | { readonly missing: string } {
