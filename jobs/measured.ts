@@ -24,9 +24,15 @@ export interface Alike {
   readonly isLike: (accelerator: string) => boolean;
 }
 
-/** The newest finished run below `runs` with this model on such a machine; undefined if there is none. Never throws. */
+/** A store does not say when its folders came: names that end in a number or a date sort the newest last. */
+const MOST_LOOKED_AT = 20;
+
+/**
+ * The newest finished run with this model on such a machine, out of the last twenty by name below `runs`, so that a
+ * store of a thousand runs answers as soon as one of ten; undefined if there is none. Never throws.
+ */
 export async function measuredRun(alike: Alike, runs: string, store: S3Store): Promise<Measured | undefined> {
-  const names = await store.directories(runs).catch(() => []);
+  const names = (await store.directories(runs).catch(() => [])).sort().slice(-MOST_LOOKED_AT);
   const found = await Promise.all(names.map((name) => finishedRun(join(runs, name), store).catch(() => undefined)));
   const fitting = found
     .flatMap((run) => (run && isAlike(run, alike) ? [run] : []))

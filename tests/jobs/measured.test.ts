@@ -29,3 +29,18 @@ test("not of another model, another GPU, or a run whose report says too little; 
   expect(await measuredRun({ ...alike, isLike: (name) => name.includes("H200") }, RUNS, store)).toBeUndefined();
   expect(await measuredRun(alike, RUNS, memoryStore())).toBeUndefined();
 });
+
+test("of very many runs the last by name are looked at", async () => {
+  const past = Array.from({ length: 25 }, (_, index) => ({ name: `run-${index + 10}`, day: "2026-11-19" }));
+  const store = await storeWith({ name: "a-first", day: "2026-11-20" }, ...past);
+  const looked = new Set<string>();
+  const watched = {
+    ...store,
+    listing(uri: string) {
+      looked.add(uri);
+      return store.listing(uri);
+    },
+  };
+  expect((await measuredRun(alike, RUNS, watched))?.source).toMatch(/^run run-/);
+  expect([...looked].sort()).toEqual(past.slice(-20).map(({ name }) => `${RUNS}/${name}`));
+});
