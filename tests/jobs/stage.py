@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from retort import events
+from retort.errors import UserError
 from retort.stage import STOPPING, Stage, Stopped, run_stage
 
 
@@ -18,7 +19,7 @@ def main(stage: Stage, directory: Path) -> dict[str, int]:
         server = subprocess.Popen(["sleep", "600"], start_new_session=True)
         (directory / "grandchild.log").write_text(str(server.pid))
     if "mistake" in behaviour:
-        raise ValueError(behaviour["mistake"])
+        raise UserError(behaviour["mistake"])
     if "crash" in behaviour:
         print("about to crash", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL) if behaviour["crash"] == "kill" else sys.exit(behaviour["crash"])

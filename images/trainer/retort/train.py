@@ -29,12 +29,13 @@ UPLOAD_SECONDS = 15  # how old TensorBoard's copy of a running stage may be
 
 
 def main(stage: Stage, work: Path) -> dict[str, Any] | None:
-    workers.start()
     config = stage.config["train"]
     torch.manual_seed(config["seed"])
     events.progress("train", "load", 0, 1, "model")
     base = stage.inputs["model"]
+    # Before the workers meet: of those that have met, transformers lets only the first one write a converted model.
     directory = model.resolve(base["uri"], base["revision"])
+    workers.start()
     tokenizer = model.load_tokenizer(directory)
     called = {kind: source["uri"] for kind, source in stage.inputs["data"].items()}
     data = dataset.build(_fetch_data(stage, work), tokenizer, stage.config["data"], config, called=called)
