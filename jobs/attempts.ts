@@ -13,6 +13,8 @@ const Attempt = z.object({
   endedAt: z.string().optional(),
   /** Of its pods, all together; unknown where nobody watched it to its end. */
   ranSeconds: z.number().optional(),
+  /** That it held together; one, where it does not say. */
+  nodes: z.int().positive().optional(),
   outcome: z.enum(["done", "failed"]).optional(),
   message: z.string().optional(),
 });
@@ -50,10 +52,20 @@ export function endedUnseen(attempts: readonly Attempt[], live: readonly V1Job[]
   });
 }
 
-/** Hours that attempts have held a node. One that nobody saw end counts up to the next one's start, or to `now`. */
-export function hoursOf(attempts: readonly Attempt[], now: Date): number {
-  return attempts.reduce((hours, { startedAt, endedAt }, index) => {
+export interface Spent {
+  readonly hours: number;
+  /** An hour of two nodes is two: what is paid for. */
+  readonly nodeHours: number;
+}
+
+/** What attempts have held nodes for. One that nobody saw end counts up to the next one's start, or to `now`. */
+export function spentOn(attempts: readonly Attempt[], now: Date): Spent {
+  const each = attempts.map(({ startedAt, endedAt, nodes = 1 }, index) => {
     const end = endedAt ?? attempts[index + 1]?.startedAt ?? now.toISOString();
-    return hours + Math.max(0, Date.parse(end) - Date.parse(startedAt)) / 3_600_000;
-  }, 0);
+    return { hours: Math.max(0, Date.parse(end) - Date.parse(startedAt)) / 3_600_000, nodes };
+  });
+  return {
+    hours: each.reduce((sum, { hours }) => sum + hours, 0),
+    nodeHours: each.reduce((sum, { hours, nodes }) => sum + hours * nodes, 0),
+  };
 }

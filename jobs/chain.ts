@@ -6,7 +6,7 @@ import { Service } from "@pulumi/kubernetes/core/v1/service";
 import * as pulumi from "@pulumi/pulumi";
 import type { Settings } from "../infra/settings";
 import { type Manifest, stageState } from "./artifacts";
-import { type Attempt, hoursOf, record } from "./attempts";
+import { type Attempt, record, spentOn } from "./attempts";
 import { costText, deadlineSeconds } from "./budget";
 import { follow, type Say } from "./follow";
 import { documentArgs, jobArgs, jobName, type Launch, REGISTERED, spreadOf, workersServiceArgs } from "./job";
@@ -82,12 +82,13 @@ function stageJob(plan: StagePlan, args: ChainArgs, attempts: readonly Attempt[]
 
 function launchOf({ spec, nextAttempt }: StagePlan, args: ChainArgs, attempts: readonly Attempt[] | undefined): Launch {
   const { settings, credentials } = args;
-  const used = attempts ? hoursOf(attempts, new Date()) : 0;
-  const seconds = deadlineSeconds(spec.deadlineHours, settings.budget, used);
+  const spent = spentOn(attempts ?? [], new Date());
+  const { nodes } = spreadOf(spec, settings.gpu);
+  const seconds = deadlineSeconds(spec.deadlineHours, settings.budget, spent, nodes);
   if (seconds < 60) {
-    const spent = costText(used, settings.budget);
+    const cost = costText(spent, settings.budget);
     throw new VisibleError(
-      `${spec.name} was not started: the run's budget is used up (${spent}); raise retort:budget`,
+      `${spec.name} was not started: the run's budget is used up (${cost}); raise retort:budget`,
       2,
     );
   }
@@ -115,7 +116,8 @@ async function watch(plan: StagePlan, attempt: number, job: Job, args: ChainArgs
   await created(job);
   const name = jobName(spec, attempt);
   const known = attempts.find((other) => other.job === name);
-  const begun: Attempt = known ?? { attempt, job: name, startedAt: new Date().toISOString() };
+  const { nodes } = spreadOf(spec, settings.gpu);
+  const begun: Attempt = known ?? { attempt, job: name, startedAt: new Date().toISOString(), nodes };
   if (!known) {
     attempts.push(begun);
     await record(spec, begun, store);

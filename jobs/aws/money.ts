@@ -6,6 +6,7 @@ import type { AwsSettings } from "../../infra/aws/settings";
 import { attemptsOf } from "../attempts";
 import { type Estimate, estimateRun } from "../estimate";
 import { estimateLines, withinBudget } from "../estimateText";
+import { askHub } from "../hub";
 import { measuredRun } from "../measured";
 import type { S3Store } from "../s3";
 import type { StageName, StageSpec } from "../stages";
@@ -52,8 +53,12 @@ export class RunMoney {
     return this.known;
   }
 
-  /** Bytes of what lies at an s3:// URI; undefined for anything else, or if it cannot be looked at. */
+  /** Bytes of what lies at an s3:// URI, or of a model's weights on the hub; undefined if it cannot be looked at. */
   readonly sizeOf = async (uri: string): Promise<number | undefined> => {
+    if (uri.startsWith("hf://")) {
+      const answer = await askHub(uri);
+      return answer.is === "there" ? answer.bytes : undefined;
+    }
     if (!uri.startsWith("s3://")) return undefined;
     const directory = uri.slice(0, uri.lastIndexOf("/"));
     const below = await this.args.store.listing(uri).catch(() => new Map<string, number>());

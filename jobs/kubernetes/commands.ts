@@ -2,7 +2,7 @@
 import { join as path } from "node:path";
 import { parseArgs } from "node:util";
 import { join } from "../artifacts";
-import { hoursOf } from "../attempts";
+import { spentOn } from "../attempts";
 import { costText } from "../budget";
 import { jobName } from "../job";
 import { eventOf } from "../local/events";
@@ -38,14 +38,14 @@ async function status(place: Place): Promise<void> {
   const [plans, budget] = await Promise.all([plansOf(place, ROOT), place.budget()]);
   for (const plan of plans) {
     const tries = plan.attempts.length > 1 ? ` · ${plan.attempts.length} attempts` : "";
-    const cost = plan.attempts.length > 0 ? ` · ${costText(hoursOf(plan.attempts, new Date()), budget)}` : "";
+    const cost = plan.attempts.length > 0 ? ` · ${costText(spentOn(plan.attempts, new Date()), budget)}` : "";
     console.log(`${plan.spec.name.padEnd(9)} ${await standing(plan, place.cluster)}${tries}${cost}`);
   }
-  const hours = hoursOf(
+  const spent = spentOn(
     plans.flatMap(({ attempts }) => attempts),
     new Date(),
   );
-  console.log(`so far    ${costText(hours, budget)}`);
+  console.log(`so far    ${costText(spent, budget)}`);
   const capacity = await place.gpuCapacity?.();
   if (capacity) console.log(`GPU now   ${capacity.join(", ") || "none"}`);
 }

@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { hoursOf } from "../../jobs/attempts";
+import { spentOn } from "../../jobs/attempts";
 import type { Running } from "./engine";
 import { during, figure, pause, updateFrom, withScene } from "./scene";
 import { board } from "./tensorboard";
@@ -126,8 +126,8 @@ async function hoursUsed(): Promise<number> {
   const directory = `${await scene.output(scene.run, "train")}/attempts`;
   const names = [...(await store.listing(directory)).keys()].sort();
   const texts = await Promise.all(names.map((name) => store.read(`${directory}/${name}`)));
-  return hoursOf(
+  return spentOn(
     texts.map((text) => JSON.parse(text ?? "")),
     new Date(),
-  );
+  ).hours;
 }

@@ -1,7 +1,7 @@
 /** How long the attempts at a stage have held a node, watched or not. */
 import type { V1Job } from "@kubernetes/client-node";
 import { expect, test } from "vitest";
-import { endedUnseen, hoursOf } from "../../jobs/attempts";
+import { endedUnseen, spentOn } from "../../jobs/attempts";
 
 const at = (hour: number) => new Date(Date.UTC(2026, 0, 1, hour)).toISOString();
 const unfinished = { done: false as const, why: "has not run" };
@@ -18,7 +18,13 @@ test("an attempt that nobody saw end counts up to the next one, the last up to n
     { attempt: 2, job: "a-2", startedAt: at(2), endedAt: at(3), outcome: "failed" as const },
     { attempt: 3, job: "a-3", startedAt: at(5) },
   ];
-  expect(hoursOf(attempts, new Date(at(6)))).toBe(4);
+  expect(spentOn(attempts, new Date(at(6)))).toEqual({ hours: 4, nodeHours: 4 });
+});
+
+test("an hour of two nodes is paid for twice", () => {
+  const spread = { attempt: 1, job: "a-1", startedAt: at(0), endedAt: at(3), nodes: 2 };
+  const alone = { attempt: 1, job: "b-1", startedAt: at(3), endedAt: at(4), nodes: 1 };
+  expect(spentOn([spread, alone], new Date(at(9)))).toEqual({ hours: 4, nodeHours: 7 });
 });
 
 test("the end of an attempt that nobody saw is its Job's, else its manifest's", () => {

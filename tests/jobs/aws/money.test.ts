@@ -1,9 +1,11 @@
 /** The money of a run as a whole, against AWS's answers: said before, refused above the cap, settled after, never in silence. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RunInstancesCommand, TerminateInstancesCommand } from "@aws-sdk/client-ec2";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { AwsSettings } from "../../../infra/aws/settings";
 import { record } from "../../../jobs/attempts";
 import { type AwsClients, awsClients } from "../../../jobs/aws/clients";
@@ -52,6 +54,27 @@ function money(more: Partial<MoneyArgs> = {}, settings: object = {}) {
   });
   return { run, said, complaints };
 }
+
+test("a model on a hub is as big as the hub says", async () => {
+  const hub = http.createServer((request, response) => {
+    const siblings = [
+      { rfilename: "a.safetensors", size: 3e9 },
+      { rfilename: "README.md", size: 7 },
+    ];
+    const isThere = request.url === "/api/models/org/model/revision/abc?blobs=true";
+    response.writeHead(isThere ? 200 : 404).end(JSON.stringify({ siblings }));
+  });
+  await new Promise<void>((done) => hub.listen(0, "127.0.0.1", done));
+  vi.stubEnv("HF_ENDPOINT", `http://127.0.0.1:${(hub.address() as AddressInfo).port}`);
+  try {
+    const { run } = money();
+    expect(await run.sizeOf("hf://org/model@abc")).toBe(3e9);
+    expect(await run.sizeOf("hf://org/other@abc")).toBeUndefined();
+  } finally {
+    vi.unstubAllEnvs();
+    await new Promise((done) => hub.close(done));
+  }
+});
 
 const priceOf = (usd: string): Gate => {
   const term = { priceDimensions: { x: { pricePerUnit: { USD: usd } } } };
