@@ -132,7 +132,10 @@ class Run:
         loss, progress.micro_batch_tokens = accumulate_in_memory(self.model, workers.share(rows), size, targets)
         if progress.micro_batch_tokens < size:
             events.warning("train", f"out of memory: micro-batches of {progress.micro_batch_tokens} tokens, not {size}")
-        workers.add_up([loss, *(w.grad for w in self.weights.values() if w.grad is not None)])
+        for weight in self.weights.values():
+            if weight.grad is None:  # a worker without a row of a short update: all must add up the same tensors
+                weight.grad = torch.zeros_like(weight)
+        workers.add_up([loss, *(cast(torch.Tensor, w.grad) for w in self.weights.values())])
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), config["maxGradNorm"]).item()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
