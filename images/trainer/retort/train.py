@@ -25,7 +25,7 @@ from retort.stage import STOPPING, Stage, Stopped, run_stage
 from retort.update import accumulate_in_memory, learning_rate, mean_loss
 
 RESUMABLE = ("checkpoints", "data")
-UPLOAD_SECONDS = 15  # how old TensorBoard's copy of a running stage may be
+UPLOAD_SECONDS = 10  # how old TensorBoard's copy of a running stage may be
 
 
 def main(stage: Stage, work: Path) -> dict[str, Any] | None:
