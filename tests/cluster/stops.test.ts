@@ -45,7 +45,7 @@ test("a stage that no node can take says why, and stops at its deadline", async 
   stack.set("capacityTimeoutMinutes", "20");
 });
 
-test("TensorBoard shows a training that runs soon after its first event, and again after its pod has died", async () => {
+test("TensorBoard shows a training that runs, within 30 s of its first event, and again after its pod has died", async () => {
   const { scene } = on;
   const { stack } = scene;
   up = stack.start("up");
@@ -59,7 +59,7 @@ test("TensorBoard shows a training that runs soon after its first event, and aga
   await board(stack, (shown) => shown.losses.length > 0);
   const seconds = (Date.now() - began) / 1000;
   figure(`TensorBoard shows the training ${seconds.toFixed(0)} s after its first update`);
-  expect(seconds).toBeLessThan(45); // 30 on nodes that nobody else uses
+  expect(seconds).toBeLessThan(30);
   stack.kubectl("delete", "pod", "-l", "app.kubernetes.io/name=tensorboard");
   const { runs, losses } = await board(stack, (shown) => shown.losses.length > 0);
   expect(runs).toEqual([expect.stringMatching(/^train-[0-9a-f]{12}$/)]);
