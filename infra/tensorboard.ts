@@ -2,7 +2,7 @@
 import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
 import * as pulumi from "@pulumi/pulumi";
-import { serviceAccount } from "../jobs/job";
+import { serviceAccount, UNPRIVILEGED } from "../jobs/job";
 import type { Settings } from "./settings";
 
 export interface TensorBoardArgs {
@@ -14,7 +14,6 @@ export interface TensorBoardArgs {
 }
 
 const PORT = 6006;
-const USER = 10001;
 const NAME = "tensorboard";
 
 export class TensorBoard extends pulumi.ComponentResource {
@@ -64,13 +63,7 @@ export function deployment({ namespace, settings, credentials, run }: TensorBoar
           serviceAccountName: serviceAccount(NAME),
           automountServiceAccountToken: false,
           enableServiceLinks: false,
-          securityContext: {
-            runAsNonRoot: true,
-            runAsUser: USER,
-            runAsGroup: USER,
-            fsGroup: USER,
-            seccompProfile: { type: "RuntimeDefault" },
-          },
+          securityContext: UNPRIVILEGED,
           ...(pullSecret && { imagePullSecrets: [{ name: pullSecret }] }),
           containers: [
             {

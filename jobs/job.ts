@@ -31,6 +31,14 @@ const DOCUMENT = "/etc/retort/stage.json";
 const WORK = "/work";
 /** The image's user: no name is needed, only that it is not root. */
 const USER = 10001;
+/** What every pod of the project runs as. */
+export const UNPRIVILEGED = {
+  runAsNonRoot: true,
+  runAsUser: USER,
+  runAsGroup: USER,
+  fsGroup: USER,
+  seccompProfile: { type: "RuntimeDefault" },
+} as const;
 const MASTER_PORT = 29500;
 
 const short = (spec: StageSpec): string => `${spec.run}-${spec.name}-${spec.fingerprint.slice(0, 12)}`;
@@ -141,13 +149,7 @@ function podSpec(spec: StageSpec, launch: Launch) {
     terminationGracePeriodSeconds: 120,
     // A process 1 without a handler ignores SIGTERM: a stage that is still loading Python would hold its GPU on.
     shareProcessNamespace: true,
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: USER,
-      runAsGroup: USER,
-      fsGroup: USER,
-      seccompProfile: { type: "RuntimeDefault" },
-    },
+    securityContext: UNPRIVILEGED,
     ...(settings.pullSecret && { imagePullSecrets: [{ name: settings.pullSecret }] }),
     ...(onGpuNodes && { nodeSelector, tolerations }),
     containers: [
