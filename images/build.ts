@@ -1,4 +1,4 @@
-/** `npm run images`: builds the three images with docker, podman or buildah, and names what was built by its digest. */
+/** `npm run images`: builds the images of a stack with docker, podman or buildah, and names what was built by its digest. */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -6,16 +6,17 @@ import { parseArgs } from "node:util";
 import { reported, VisibleError } from "../jobs/visibleError";
 
 const HERE = __dirname;
-const IMAGES = ["trainer", "evaluator", "tensorboard"] as const;
+const IMAGES = ["trainer", "evaluator", "tensorboard", "store"] as const;
 type Image = (typeof IMAGES)[number];
 const TOOLS = ["docker", "podman", "buildah"] as const;
 type Tool = (typeof TOOLS)[number];
 
-const USAGE = `npm run images -- (--push REGISTRY/PATH | --layout DIRECTORY) [--cpu] [--base IMAGE=REFERENCE]… [--tool docker|podman|buildah]
+const USAGE = `npm run images -- (--push REGISTRY/PATH | --layout DIRECTORY) [--cpu] [--store] [--base IMAGE=REFERENCE]… [--tool docker|podman|buildah]
   --push      pushes the images there; log in with the tool itself before
   --layout    writes them as one OCI layout (podman and buildah), for a node without a registry:
               tar -C DIRECTORY -cf - . | ctr -n k8s.io images import -
   --cpu       evaluates on the trainer's image, with transformers serve, instead of vLLM's
+  --store     builds the S3 server, too, that storage.inCluster needs
   --base      another base image, such as trainer=registry/python@sha256:…; by default those named in the Dockerfiles.
               A tag is looked up once: the digest it stands for is what the image is built from, and says in its labels
 A bundle of certificates that a proxy needs is taken from SSL_CERT_FILE.`;
@@ -24,6 +25,7 @@ interface Build {
   readonly tool: Tool;
   readonly push: string | undefined;
   readonly layout: string | undefined;
+  readonly images: readonly Image[];
   readonly bases: ReadonlyMap<string, string>;
   readonly certificates: string | undefined;
 }
@@ -31,7 +33,7 @@ interface Build {
 function main(args: readonly string[]): number {
   const build = parsed(args);
   const digests = new Map<Image, string>();
-  for (const image of IMAGES) {
+  for (const image of build.images) {
     run(build.tool, buildArgs(image, build), join(HERE));
     digests.set(image, build.push ? pushed(image, build) : laidOut(image, build));
   }
@@ -50,6 +52,7 @@ function parsed(args: readonly string[]): Build {
     layout: text,
     tool: text,
     cpu: { type: "boolean" },
+    store: { type: "boolean" },
     base: { ...text, multiple: true },
   } as const;
   let values: ReturnType<typeof parseArgs<{ options: typeof options }>>["values"];
@@ -58,7 +61,7 @@ function parsed(args: readonly string[]): Build {
   } catch (error) {
     throw new VisibleError(`${(error as Error).message}\n${USAGE}`, 2);
   }
-  const { push, layout, cpu, base = [] } = values;
+  const { push, layout, cpu, store, base = [] } = values;
   if ((push === undefined) === (layout === undefined)) throw new VisibleError(`say where the images go\n${USAGE}`, 2);
   const bases = new Map(base.map((pair) => [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)]));
   const unknown = [...bases.keys()].filter((name) => !IMAGES.some((image) => image === name));
@@ -67,7 +70,8 @@ function parsed(args: readonly string[]): Build {
   if (cpu) bases.set("evaluator", localName("trainer"));
   const tool = toolOf(values.tool);
   if (layout && tool === "docker") throw new VisibleError("--layout needs podman or buildah", 2);
-  return { tool, push, layout: layout && resolve(layout), bases, certificates: process.env["SSL_CERT_FILE"] };
+  const images = IMAGES.filter((image) => image !== "store" || store);
+  return { tool, push, layout: layout && resolve(layout), images, bases, certificates: process.env["SSL_CERT_FILE"] };
 }
 
 function toolOf(wanted: string | undefined): Tool {

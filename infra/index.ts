@@ -34,9 +34,9 @@ async function program() {
   const open = plans.filter(({ state }) => !state.done);
   await ground.mayStart(open.map(({ spec }) => spec.name));
   const works = !pulumi.runtime.isDryRun() && open.length > 0;
-  if (works) await ground.storeIsThere().then(() => uploadData(uploads, store));
+  if (works) await uploadData(uploads, store);
 
-  const home = namespace(settings.namespace, { provider, dependsOn: [...ground.dependsOn] });
+  const home = namespace("namespace", settings.namespace, { provider, dependsOn: [...ground.dependsOn] });
   const inside = { provider, dependsOn: [home] };
   const access = new Access("access", settings, inside);
   const { credentials } = access;
@@ -56,6 +56,7 @@ async function program() {
     report: below(outputOf("evaluate"), ARTIFACTS.evaluate.page),
     model: below(outputOf("merge"), ARTIFACTS.merge.model),
     tensorboard: board.command,
+    ...ground.outputs,
   };
 }
 

@@ -20,9 +20,17 @@ export const image = z.string().regex(/^[^\s@]+@sha256:[0-9a-f]{64}$/, {
   error: "must name an image by its digest, name@sha256:<64 hex digits>: a tag may be moved to another image",
 });
 
+/** Of the S3 server that a stack runs itself (storage.inCluster). */
+const IN_CLUSTER_BUCKET = "retort";
+/** The namespace that it lies in: not the stack's own, which goes with the stack. */
+export const storeNamespace = (namespace: string): string => `${namespace}-store`;
+
 const storage = z
   .strictObject({
-    bucket: z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, { error: "must be the name of an S3 bucket" }),
+    bucket: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, { error: "must be the name of an S3 bucket" })
+      .optional(),
     prefix: z
       .string()
       .regex(/^[^/\s]+(\/[^/\s]+)*$/, { error: "must be a path without a slash at either end" })
@@ -32,17 +40,42 @@ const storage = z
     accessKeyId: text.optional(),
     secretAccessKey: text.optional(),
     podIdentity: z.record(z.string(), z.string()).optional(),
+    inCluster: z
+      .strictObject({ sizeGiB: whole(1, 65_536).default(100), storageClass: z.string().min(1).optional() })
+      .optional(),
   })
-  .refine(({ accessKeyId, secretAccessKey }) => (accessKeyId === undefined) === (secretAccessKey === undefined), {
+  .refine(({ bucket, inCluster }) => bucket !== undefined || inCluster !== undefined, {
+    path: ["bucket"],
+    message: "is missing: name one, or set storage.inCluster.sizeGiB for an S3 server in the cluster itself",
+    when: isObject,
+  })
+  .refine(({ inCluster, region: _, ...elsewhere }) => inCluster === undefined || areUnset(elsewhere), {
+    path: ["inCluster"],
+    message: "has a bucket and keys of its own: remove it, or else every other key of retort:storage",
+    when: isObject,
+  })
+  // A problem lies where a value is missing: one that is there, and secret, is not shown.
+  .refine(({ accessKeyId, secretAccessKey }) => accessKeyId === undefined || secretAccessKey !== undefined, {
     path: ["secretAccessKey"],
     message: "goes together with storage.accessKeyId: set both or neither",
     when: isObject,
   })
-  .refine(({ accessKeyId, podIdentity }) => (accessKeyId === undefined) !== (podIdentity === undefined), {
-    path: ["accessKeyId"],
-    message: "needs a value (with storage.secretAccessKey), or else storage.podIdentity: stages must reach the store",
+  .refine(
+    ({ accessKeyId, secretAccessKey, podIdentity, inCluster }) =>
+      accessKeyId !== undefined ||
+      (secretAccessKey === undefined && (podIdentity !== undefined || inCluster !== undefined)),
+    {
+      path: ["accessKeyId"],
+      message: "needs a value (with storage.secretAccessKey), or else storage.podIdentity: stages must reach the store",
+      when: isObject,
+    },
+  )
+  .refine(({ accessKeyId, podIdentity }) => accessKeyId === undefined || podIdentity === undefined, {
+    path: ["podIdentity"],
+    message: "does not go together with storage.accessKeyId: remove either",
     when: isObject,
-  });
+  })
+  .transform(({ bucket = IN_CLUSTER_BUCKET, ...more }) => ({ bucket, ...more }));
 
 const toleration = z.strictObject({
   key: z.string().optional(),
@@ -72,25 +105,45 @@ const budget = z
     when: isObject,
   });
 
-export const Settings = z.strictObject({
-  target: z.literal("kubernetes", { error: "must be kubernetes or aws" }).default("kubernetes"),
-  context: z.string().min(1).optional(),
-  namespace: label.default("retort"),
-  run: z.string().min(1),
-  storage,
-  images: z.strictObject({ trainer: image, evaluator: image, tensorboard: image, pullSecret: label.optional() }),
-  gpu: gpu.prefault({}),
-  pod: z
-    .strictObject({
-      cpus: number.default(8),
-      memoryGiB: number.default(64),
-      diskGiB: number.default(120),
-    })
-    .prefault({}),
-  queue: label.optional(),
-  budget: budget.prefault({}),
-  capacityTimeoutMinutes: whole(1, 10_000).default(20),
-});
+export const Settings = z
+  .strictObject({
+    target: z.literal("kubernetes", { error: "must be kubernetes or aws" }).default("kubernetes"),
+    context: z.string().min(1).optional(),
+    namespace: label.default("retort"),
+    run: z.string().min(1),
+    storage,
+    images: z.strictObject({
+      trainer: image,
+      evaluator: image,
+      tensorboard: image,
+      store: image.optional(),
+      pullSecret: label.optional(),
+    }),
+    gpu: gpu.prefault({}),
+    pod: z
+      .strictObject({
+        cpus: number.default(8),
+        memoryGiB: number.default(64),
+        diskGiB: number.default(120),
+      })
+      .prefault({}),
+    queue: label.optional(),
+    budget: budget.prefault({}),
+    capacityTimeoutMinutes: whole(1, 10_000).default(20),
+  })
+  .refine(({ storage, images }) => storage?.inCluster === undefined || images?.store !== undefined, {
+    path: ["images", "store"],
+    message: "is needed with storage.inCluster: the image of its S3 server",
+    when: isObject,
+  })
+  .refine(
+    ({ storage, namespace }) => storage?.inCluster === undefined || label.safeParse(storeNamespace(namespace)).success,
+    {
+      path: ["namespace"],
+      message: "must be shorter by a few letters with storage.inCluster, whose own namespace is named after it",
+      when: isObject,
+    },
+  );
 
 /** Where a run goes, with every default filled in. `run` is an absolute path. */
 export type Settings = z.output<typeof Settings>;
@@ -131,6 +184,7 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   run: "configs/phase1c.yaml",
   namespace: "retort",
   "storage.bucket": "my-team-retort",
+  "storage.inCluster.sizeGiB": "100",
   "storage.endpoint": "https://minio.example.com",
   "storage.accessKeyId": "AKIA...",
   "budget.usdPerHour": "6.88",
@@ -140,9 +194,11 @@ const EXAMPLES: Readonly<Record<string, string>> = {
 };
 
 function howToSet(path: string): string {
-  if (/^images\.(trainer|evaluator|tensorboard)$/.test(path)) {
-    return "npm run images -- --push REGISTRY/PATH builds all three, and prints the commands that set them";
+  if (/^images\.(trainer|evaluator|tensorboard|store)$/.test(path)) {
+    const store = path === "images.store" ? " --store" : "";
+    return `npm run images -- --push REGISTRY/PATH${store} builds them all, and prints the commands that set them`;
   }
+  if (EITHER_OR.includes(path)) return `pulumi config rm --path 'retort:${path}'`;
   const secret = path === "storage.secretAccessKey" ? "--secret " : "";
   const nested = path.includes(".") ? "--path " : "";
   // Items of a list are set one by one, from the first.
@@ -152,7 +208,12 @@ function howToSet(path: string): string {
   return `pulumi config set ${secret}${nested}'retort:${place}' ${EXAMPLES[list] ?? "VALUE"}`;
 }
 
+/** Blocks that something else takes the place of. */
+const EITHER_OR = ["storage.inCluster", "storage.podIdentity"];
+
 const LISTS = ["cluster.accessCidrs", "gpu.instanceTypes"];
+
+const areUnset = (keys: object): boolean => Object.values(keys).every((value) => value === undefined);
 
 function isObject({ value }: { value: unknown }): boolean {
   return typeof value === "object" && value !== null;

@@ -4,7 +4,9 @@ import * as pulumi from "@pulumi/pulumi";
 import type { RunConfig } from "../configs/schema";
 import { type Cluster, connect } from "../jobs/kubernetes/api";
 import { mayStart } from "../jobs/kubernetes/estimate";
+import { type StoreServer, storeServer } from "../jobs/kubernetes/storeServer";
 import type { StageName, StageSpec } from "../jobs/stages";
+import { InClusterStore } from "./inClusterStore";
 import type { Settings } from "./settings";
 import { type Storage, storage } from "./storage";
 
@@ -13,7 +15,7 @@ export interface Target {
   readonly cluster: Cluster;
   /** Looks at all that could go wrong later, and creates nothing. Throws ConfigError with everything that is wrong. */
   check(config: RunConfig): Promise<void>;
-  /** Registers what a run stands on. Resolves once its images are there. */
+  /** Registers what a run stands on. Resolves once its images are there and, unless it is a preview, its store. */
   ground(config: RunConfig): Promise<Ground>;
 }
 
@@ -24,29 +26,43 @@ export interface Ground {
   readonly provider: pulumi.ProviderResource;
   /** To be there before anything is made in the cluster, and gone only after it. */
   readonly dependsOn: readonly pulumi.Resource[];
-  /** Resolves once data can be uploaded. */
-  storeIsThere(): Promise<void>;
+  /** Of the stack, beside those of the run. */
+  readonly outputs?: Readonly<Record<string, unknown>>;
   /** Says what the stages will cost. Throws VisibleError if that is above the budget: nothing is started then. */
   mayStart(stages: readonly StageName[]): Promise<void>;
   /** After success and failure alike: what it did cost, and whether the costs have stopped. */
   close(specs: readonly StageSpec[]): Promise<void>;
 }
 
-/** A cluster and a store that exist. */
+/** A cluster that exists, with a store that does, or one of its own. */
 export async function kubernetesTarget(settings: Settings): Promise<Target> {
-  const place = storage(settings.storage);
+  const server = settings.storage.inCluster && (await storeServer(settings));
+  const place = { ...storage(settings.storage), ...(server && { store: server.store }) };
   const say = (text: string) => void pulumi.log.info(text);
   return {
     storage: place,
     cluster: await connect(settings.context, settings.namespace),
     check: async () => {},
-    ground: async (config) => ({
-      settings,
-      provider: new Provider("cluster", { ...(settings.context && { context: settings.context }) }),
-      dependsOn: [],
-      storeIsThere: async () => {},
-      mayStart: (stages) => mayStart({ config, stages, settings, runs: place.runs, store: place.store, say }),
-      close: async () => {},
-    }),
+    async ground(config) {
+      const provider = new Provider("cluster", { ...(settings.context && { context: settings.context }) });
+      const own = server && (await ownStore(settings, server, provider, say));
+      return {
+        settings: own?.settings ?? settings,
+        provider,
+        dependsOn: own ? [own.component] : [],
+        ...(own && { outputs: { store: own.component.command } }),
+        mayStart: (stages) => mayStart({ config, stages, settings, runs: place.runs, store: place.store, say }),
+        close: async () => {},
+      };
+    },
   };
+}
+
+/** The stack's own S3 server, there unless it is a preview, and the settings with which it is as any other. */
+async function ownStore(settings: Settings, server: StoreServer, provider: Provider, say: (text: string) => void) {
+  const component = new InClusterStore("store", { settings, access: server.access }, { provider });
+  if (!pulumi.runtime.isDryRun()) await component.made().then(() => server.comesUp(say));
+  else if (!server.isThere())
+    say("the store in the cluster is not there: whatever its volume holds is seen by pulumi up");
+  return { component, settings: { ...settings, storage: { ...settings.storage, ...server.access } } };
 }

@@ -2,7 +2,7 @@
 import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
 import * as pulumi from "@pulumi/pulumi";
-import { serviceAccount, UNPRIVILEGED } from "../jobs/job";
+import { LOCKED, serviceAccount, UNPRIVILEGED } from "../jobs/job";
 import type { Settings } from "./settings";
 
 export interface TensorBoardArgs {
@@ -74,11 +74,7 @@ export function deployment({ namespace, settings, credentials, run }: TensorBoar
               ports: [{ name: "http", containerPort: PORT }],
               readinessProbe: { httpGet: { path: "/", port: "http" }, periodSeconds: 5 },
               resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "2Gi" } },
-              securityContext: {
-                allowPrivilegeEscalation: false,
-                readOnlyRootFilesystem: true,
-                capabilities: { drop: ["ALL"] },
-              },
+              securityContext: LOCKED,
               volumeMounts: [
                 { name: "logs", mountPath: "/logs" },
                 { name: "tmp", mountPath: "/tmp" },

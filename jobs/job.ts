@@ -39,6 +39,12 @@ export const UNPRIVILEGED = {
   fsGroup: USER,
   seccompProfile: { type: "RuntimeDefault" },
 } as const;
+/** And every container of it. */
+export const LOCKED = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ["ALL"] },
+};
 const MASTER_PORT = 29500;
 
 const short = (spec: StageSpec): string => `${spec.run}-${spec.name}-${spec.fingerprint.slice(0, 12)}`;
@@ -160,11 +166,7 @@ function podSpec(spec: StageSpec, launch: Launch) {
         env: environment(spec, launch),
         ...(credentials && { envFrom: [{ secretRef: { name: credentials } }] }),
         resources: { requests: { cpu: String(cpus), ...quantities }, limits: quantities },
-        securityContext: {
-          allowPrivilegeEscalation: false,
-          readOnlyRootFilesystem: true,
-          capabilities: { drop: ["ALL"] },
-        },
+        securityContext: LOCKED,
         // A stage's last words outlive its pod's log.
         terminationMessagePolicy: "FallbackToLogsOnError",
         volumeMounts: [

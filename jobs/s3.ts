@@ -4,6 +4,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import {
+  CreateBucketCommand,
   GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
@@ -43,6 +44,8 @@ export interface S3Store extends Store {
   sha256(uri: string): Promise<string>;
   /** Names of the directories right below `uri`. */
   directories(uri: string): Promise<string[]>;
+  /** Makes the bucket that `uri` lies in, unless it is there. */
+  makeBucket(uri: string): Promise<void>;
 }
 
 export function s3Store(access: S3Access): S3Store {
@@ -111,6 +114,11 @@ export function s3Store(access: S3Access): S3Store {
     async write(uri, text) {
       await client.send(new PutObjectCommand({ ...location(uri), Body: text })).catch((error: unknown) => {
         throw explained(error, uri);
+      });
+    },
+    async makeBucket(uri) {
+      await client.send(new CreateBucketCommand({ Bucket: location(uri).Bucket })).catch((error: Error) => {
+        if (error.name !== "BucketAlreadyOwnedByYou") throw explained(error, uri);
       });
     },
     async uploadOnce(path, uri) {

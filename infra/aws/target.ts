@@ -107,15 +107,14 @@ async function create({ settings, stack, names, keys, money, tags, config }: Cre
   const registry = new Registry("images", { given: settings.images, tags, prefix: clusterName }, inAws);
 
   const images = await registry.images();
+  if (!pulumi.runtime.isDryRun())
+    await Promise.all(buckets.made.map(({ id }) => new Promise((done) => id.apply(done))));
   const { high: usdPerHour } = await money.price();
   let watched = () => {};
   return {
     settings: onCluster(settings, { bucket: names.results, images, usdPerHour: usdPerHour * gpu.nodes }),
     provider: kubernetes,
     dependsOn: [pool, access, policies],
-    storeIsThere: async () => {
-      await Promise.all(buckets.made.map(({ id }) => new Promise((resolve) => id.apply(resolve))));
-    },
     async mayStart(stages) {
       await money.mayStart(config, stages);
       if (stages.length > 0 && !pulumi.runtime.isDryRun()) {

@@ -28,7 +28,7 @@ export const ENDED = "retort.dev/ended";
 export const CONTAINER = "stage";
 
 /** Reads the kube config as kubectl does. Throws ConfigError if there is no such context. */
-export async function connect(context: string | undefined, namespace: string): Promise<Cluster> {
+export async function kubeConfig(context: string | undefined): Promise<KubeConfig> {
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
   config.loadFromDefault();
@@ -38,10 +38,14 @@ export async function connect(context: string | undefined, namespace: string): P
     throw new ConfigError([`retort:context: no context "${context}" in the kube config: ${known}`]);
   }
   if (context !== undefined) config.setCurrentContext(context);
-  return clusterOf(config, namespace);
+  return config;
 }
 
-/** The cluster of a kube config that is at hand already. */
+/** The cluster of a context of the kube config. Throws ConfigError if there is no such context. */
+export const connect = async (context: string | undefined, namespace: string): Promise<Cluster> =>
+  clusterOf(await kubeConfig(context), namespace);
+
+/** A cluster by its kube config, as far as one namespace goes. */
 export async function clusterOf(config: KubeConfig, namespace: string): Promise<Cluster> {
   const { BatchV1Api, CoreV1Api, PatchStrategy, setHeaderOptions } = await import("@kubernetes/client-node");
   const [batch, core] = [config.makeApiClient(BatchV1Api), config.makeApiClient(CoreV1Api)];
@@ -84,7 +88,7 @@ export async function clusterOf(config: KubeConfig, namespace: string): Promise<
 
 const created = (pod: V1Pod): number => pod.metadata?.creationTimestamp?.getTime() ?? 0;
 
-function unlessNotFound(error: unknown): undefined {
+export function unlessNotFound(error: unknown): undefined {
   if ((error as { code?: number }).code === 404) return undefined;
   throw error;
 }

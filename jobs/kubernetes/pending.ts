@@ -12,7 +12,11 @@ const IMAGE_TROUBLES = ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", 
 /** What a Job waits for, or undefined if a pod of it runs or has ended. `warnings` are the Job's and the pod's, newest last. */
 export function waitingFor(job: V1Job, pod: V1Pod | undefined, warnings: readonly CoreV1Event[]): Waiting | undefined {
   if (job.spec?.suspend) return { reason: suspension(job), hopeless: false };
-  if (!pod) return withoutPod(warnings);
+  return pod ? podWaitsFor(pod, warnings) : withoutPod(warnings);
+}
+
+/** What a pod waits for, or undefined if it runs or has ended. */
+export function podWaitsFor(pod: V1Pod, warnings: readonly CoreV1Event[]): Waiting | undefined {
   if (pod.status?.phase !== "Pending") return undefined;
   const unscheduled = pod.status.conditions?.find(({ type, status }) => type === "PodScheduled" && status === "False");
   if (unscheduled) return { reason: unschedulable(unscheduled.message, warnings), hopeless: false };

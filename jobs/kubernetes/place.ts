@@ -8,6 +8,7 @@ import { stageSpecs } from "../stages";
 import { type Cluster, connect } from "./api";
 import { clusterSources, imageSources } from "./sources";
 import type { Stack } from "./stack";
+import { storeServer } from "./storeServer";
 
 export interface Place extends Storage {
   /** The config of the run, an absolute path. */
@@ -28,8 +29,11 @@ export async function placeOf({ name, read }: Stack, root: string): Promise<Plac
     return awsPlace(parseTarget(read, root, AwsSettings), name, root);
   }
   const settings = parseSettings(read, root);
+  const server = settings.storage.inCluster && (await storeServer(settings));
+  if (server && !server.isThere()) console.log("the store in the cluster is not there: pulumi up brings it up");
   return {
     ...storage(settings.storage),
+    ...(server && { store: server.store }),
     run: settings.run,
     cluster: await connect(settings.context, settings.namespace),
     images: async () => settings.images,

@@ -22,7 +22,7 @@ for task in $(node tasks ls -q); do node tasks kill -s SIGKILL "$task" > /dev/nu
 for _ in $(seq 50); do [ -n "$(node tasks ls | grep RUNNING)" ] || break; sleep 0.1; done
 for task in $(node tasks ls -q); do node tasks rm "$task" > /dev/null; done
 for container in $(node containers ls -q); do node containers rm "$container" > /dev/null; done
-for name in scheduler controllers apiserver containerd etcd store; do stop "$name"; done
+for name in dns scheduler controllers apiserver containerd etcd store; do stop "$name"; done
 for shim in $(pgrep -f "containerd-shim.*$dir/run/containerd.sock" || true); do kill -9 "$shim" 2>/dev/null || true; done
 grep -o " $dir/[^ ]*" /proc/mounts | tac | xargs -r umount -l 2>/dev/null || true
 ip link del retort0 2>/dev/null || true

@@ -6,12 +6,13 @@ dir=$(realpath -m "${1:?usage: images.sh DIRECTORY}")
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$dir/build
 base=localhost/retort-base:bookworm
+golang=localhost/retort-golang:local
 debian=bookworm
 
 node() { ctr -a "$dir/run/containerd.sock" -n k8s.io "$@"; }
 free() { df -h --output=avail "$dir" | tail -1 | tr -d ' '; }
 
-sources=$(cd "$root/images" && find trainer evaluator tensorboard build.ts -type f -not -path '*__pycache__*' -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+sources=$(cd "$root/images" && find trainer evaluator tensorboard store build.ts -type f -not -path '*__pycache__*' -print0 | sort -z | xargs -0 sha256sum | sha256sum)
 if [ -f "$dir/images.json" ] && [ "$sources" = "$(cat "$dir/images.sha256" 2>/dev/null)" ]; then
   there=$(node images ls -q)
   for reference in localhost/pause:local $(grep -o 'localhost/[^"]*' "$dir/images.json"); do
@@ -64,13 +65,20 @@ rm -rf "$build/base"
 buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd /bin/bash "$container"
 buildah commit --quiet --rm "$container" $base > /dev/null
 
+# What golang:1.26 would be: that Debian with this machine's Go, which gets modules from where it gets them here.
+container=$(buildah from $base)
+buildah copy --quiet "$container" "$(go env GOROOT)" /usr/local/go > /dev/null
+buildah config --env "PATH=/usr/local/go/bin:/usr/bin:/bin" --env "GOPROXY=$(go env GOPROXY)" --env "GOSUMDB=$(go env GOSUMDB)" "$container"
+buildah commit --quiet --rm "$container" $golang > /dev/null
+
 pause=$(buildah from scratch)
 buildah add --quiet "$pause" "$dir/bin/pause" /pause > /dev/null
 buildah config --entrypoint '["/pause"]' "$pause"
 buildah commit --quiet --rm "$pause" localhost/pause:local > /dev/null
 buildah push --quiet localhost/pause:local "oci:$build/layout:localhost/pause:local"
 
-(cd "$root" && npm run --silent images -- --tool buildah --layout "$build/layout" --cpu --base trainer=$base --base tensorboard=$base)
+(cd "$root" && npm run --silent images -- --tool buildah --layout "$build/layout" --cpu --store --base trainer=$base \
+  --base tensorboard=$base --base store=$golang)
 echo "the images are built; $(free) are free"
 rm -rf "$build/containers" # before the import, so that its gigabytes and those of the node are not there at once
 tar -C "$build/layout" --remove-files -cf - oci-layout index.json blobs | node images import - > /dev/null

@@ -22,6 +22,8 @@ export interface Machine {
 }
 
 export interface OwnMachine {
+  /** Where all of it lies. */
+  readonly directory: string;
   stop(name: "kubelet" | "store"): void;
   start(name: "kubelet" | "store"): void;
   /** Whether a file is on its way into the store, some parts of it there already. */
@@ -70,6 +72,7 @@ function ownMachine(): Machine {
       PATH: `${join(directory, "bin")}${delimiter}${process.env["PATH"]}`,
     },
     own: {
+      directory,
       stop: (name) => void script("down.sh", name),
       start: (name) => void script("up.sh", name),
       isUploading: () => existsSync(parts) && readdirSync(parts).length > 0,

@@ -21,6 +21,7 @@ export interface State {
   /** What is in the cluster, the oldest first, by type and name in the program. */
   readonly applied: [string, Applied][];
   readonly outputs: Record<string, unknown>;
+  readonly kept: readonly string[];
 }
 
 /** How Pulumi marks a secret among a resource's inputs. */
@@ -39,6 +40,8 @@ class Cluster {
   private readonly applied: Map<string, Applied>;
   private outputs: Record<string, unknown>;
   private readonly registered = new Set<string>();
+  /** What destroy leaves where it is (retainOnDelete). */
+  readonly kept: Set<string>;
   private readonly outdated: Applied[] = [];
 
   constructor(private readonly file: string) {
@@ -48,6 +51,7 @@ class Cluster {
     const known = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as State) : undefined;
     this.applied = new Map(known?.applied);
     this.outputs = known?.outputs ?? {};
+    this.kept = new Set(known?.kept);
   }
 
   /** Applies an object on the server's side; returns what the server answers. One that has another name replaces it. */
@@ -82,7 +86,7 @@ class Cluster {
 
   async removeAll(): Promise<void> {
     for (const [key, object] of [...this.applied].reverse()) {
-      await this.remove(object);
+      if (!this.kept.has(key)) await this.remove(object);
       this.applied.delete(key);
       this.save();
     }
@@ -96,7 +100,7 @@ class Cluster {
   }
 
   private save(): void {
-    const state: State = { applied: [...this.applied], outputs: this.outputs };
+    const state: State = { applied: [...this.applied], outputs: this.outputs, kept: [...this.kept] };
     writeFileSync(`${this.file}.part`, JSON.stringify(state));
     renameSync(`${this.file}.part`, this.file);
   }
@@ -130,6 +134,10 @@ async function main({ command, stack, settings, state }: Order): Promise<void> {
   const program = require("../../infra/index") as () => Promise<Record<string, unknown>>;
   let outputs: Record<string, unknown> = {};
   await pulumi.runtime.runInPulumiStack(async () => {
+    pulumi.runtime.registerStackTransformation(({ type, name, opts }) => {
+      if (opts.retainOnDelete) cluster.kept.add(`${type} ${name}`);
+      return undefined;
+    });
     outputs = await program();
     return {};
   });

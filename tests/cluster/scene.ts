@@ -24,8 +24,9 @@ export class Scene {
   readonly machine: Machine = machine();
   readonly stack: Stack;
 
-  constructor(name: string) {
-    this.stack = new Stack(name, this.directory, this.machine);
+  /** `storage` gives the stack's settings of its store, where that is not the machine's. */
+  constructor(name: string, storage?: (machine: Machine) => Readonly<Record<string, string>>) {
+    this.stack = new Stack(name, this.directory, this.machine, storage?.(this.machine));
   }
 
   /** URI of the directory that a run's newest stage leaves its results in; undefined before it has left any. */
@@ -75,15 +76,15 @@ export const updateFrom = (least: number): RegExp => {
 };
 
 /** Makes the scene before the tests of a file, and removes its stack after them, whatever has happened. */
-export function withScene(name: string): { readonly scene: Scene } {
+export function withScene(...args: ConstructorParameters<typeof Scene>): { readonly scene: Scene } {
   let scene: Scene | undefined;
   const get = () => {
     if (!scene) throw new Error("the scene is made in beforeAll");
     return scene;
   };
   beforeAll(() => {
-    scene = new Scene(name);
-    console.log(`=== ${name}: ${scene.stack.engine.what}`);
+    scene = new Scene(...args);
+    console.log(`=== ${args[0]}: ${scene.stack.engine.what}`);
     if (!scene.stack.engine.isReal) {
       console.log(
         "    left out, since only the engine can show them: its state, refresh, destroy of a state, what a diff shows",

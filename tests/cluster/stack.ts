@@ -11,9 +11,10 @@ export class Stack {
     readonly name: string,
     directory: string,
     private readonly machine: Machine,
+    storage: Readonly<Record<string, string>> = machine.storage,
   ) {
     const cli = installedPulumi();
-    const { environment, storage, images } = machine;
+    const { environment, images } = machine;
     this.engine = cli ? pulumiEngine(cli, name, directory, environment) : mockEngine(name, directory, environment);
     this.set("namespace", name);
     this.set("context", machine.context);
@@ -23,7 +24,7 @@ export class Stack {
     this.set("pod.diskGiB", "8");
     const { secretAccessKey, ...plain } = storage;
     for (const [key, value] of Object.entries(plain)) this.set(`storage.${key}`, value);
-    this.engine.set("storage.secretAccessKey", secretAccessKey, "secret");
+    if (secretAccessKey) this.engine.set("storage.secretAccessKey", secretAccessKey, "secret");
     for (const [key, value] of Object.entries(images)) this.set(`images.${key}`, value);
   }
 

@@ -106,7 +106,8 @@ healthzPort: 0
 cgroupDriver: cgroupfs
 failCgroupV1: false
 failSwapOn: false
-clusterDNS: [10.96.0.10]
+clusterDNS: [$address]
+clusterDomain: cluster.local
 oomScoreAdj: 0
 enforceNodeAllocatable: []
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
@@ -118,6 +119,19 @@ END
 start_kubelet() {
   start kubelet "$dir/bin/kubelet" --config="$dir/kubelet.yaml" --kubeconfig="$dir/kubelet.conf" \
     --hostname-override=$node --node-ip=$address --root-dir="$dir/kubelet"
+}
+
+start_dns() {
+  cat > "$dir/Corefile" <<END
+. {
+  bind $address
+  errors
+  kubernetes cluster.local {
+    kubeconfig $dir/admin.conf retort
+  }
+}
+END
+  start dns "$dir/bin/dns" -conf "$dir/Corefile"
 }
 
 start_store() {
@@ -147,6 +161,7 @@ start_cluster() {
     --root-ca-file="$dir/pki/ca.crt" --use-service-account-credentials
   start scheduler "$bin/kube-scheduler" --kubeconfig="$dir/scheduler.conf" --leader-elect=false \
     --secure-port="$(at scheduler)"
+  start_dns
   start_kubelet
   wait_for 240 sh -c "kubectl get node $node | grep -q ' Ready'"
 }

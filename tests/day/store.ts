@@ -17,6 +17,7 @@ export function memoryStore(): S3Store {
     uploadOnce: unused,
     revision: unused,
     sha256: unused,
+    makeBucket: unused,
     directories: async (uri) => [
       ...new Set(below(uri).map(([path]) => path.slice(uri.length + 1).split("/")[0] ?? "")),
     ],

@@ -2,9 +2,10 @@
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, expect, test } from "vitest";
 import { Access, policies } from "../../infra/access";
+import { InClusterStore, policy, deployment as storeDeployment } from "../../infra/inClusterStore";
 import { namespace } from "../../infra/namespace";
 import { deployment, TensorBoard } from "../../infra/tensorboard";
-import { settings } from "./stack";
+import { REQUIRED, settings } from "./stack";
 
 interface Registered {
   readonly type: string;
@@ -35,7 +36,7 @@ async function resourcesOf(act: () => unknown): Promise<Registered[]> {
 }
 
 test("the namespace holds its pods to the restricted standard", async () => {
-  const [only, ...others] = await resourcesOf(() => namespace("team", {}));
+  const [only, ...others] = await resourcesOf(() => namespace("namespace", "team", {}));
   expect(others).toEqual([]);
   expect(only?.inputs["metadata"]).toEqual({
     name: "team",
@@ -110,4 +111,62 @@ test("TensorBoard's pod is as locked up as a stage's, and asks for no GPU", () =
     securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ["ALL"] } },
   });
   expect(JSON.stringify(spec)).not.toMatch(/gpu|hidden-word/);
+});
+
+const OWN_STORE = settings({
+  namespace: "team",
+  context: "lab",
+  storage: { inCluster: { sizeGiB: 20, storageClass: "fast" } },
+  images: { ...(REQUIRED["images"] as object), store: `registry/x@sha256:${"d".repeat(64)}`, pullSecret: "registry" },
+});
+const OWN_ACCESS = { endpoint: "http://x", accessKeyId: "retort", secretAccessKey: "hidden-word" };
+
+test("a store of its own: a server over one volume, in a namespace that the stack does not take with it", async () => {
+  let command = "";
+  const found = await resourcesOf(() => {
+    command = new InClusterStore("store", { settings: OWN_STORE, access: OWN_ACCESS }, {}).command;
+  });
+  expect(found.map(({ type, name }) => `${type} ${name}`).sort()).toEqual([
+    "kubernetes:apps/v1:Deployment store-deployment",
+    "kubernetes:core/v1:Namespace store-namespace",
+    "kubernetes:core/v1:PersistentVolumeClaim store-volume",
+    "kubernetes:core/v1:Secret store-keys",
+    "kubernetes:core/v1:Service store-service",
+    "kubernetes:core/v1:ServiceAccount store-account",
+    "kubernetes:networking.k8s.io/v1:NetworkPolicy store-policy",
+  ]);
+  for (const { name, inputs } of found.filter(({ type }) => !type.endsWith(":Namespace"))) {
+    expect(inputs["metadata"], name).toMatchObject({ name: "retort-store", namespace: "team-store" });
+  }
+  const volume = found.find(({ name }) => name === "store-volume");
+  expect(volume?.inputs["spec"]).toEqual({
+    accessModes: ["ReadWriteOnce"],
+    resources: { requests: { storage: "20Gi" } },
+    storageClassName: "fast",
+  });
+  const holding = found.filter(({ inputs }) => JSON.stringify(inputs).includes("hidden-word"));
+  expect(holding.map(({ name }) => name)).toEqual(["store-keys"]);
+  expect(command).toBe("kubectl --context lab -n team-store port-forward deployment/retort-store 7070");
+});
+
+test("the store's pod is as locked up as any, calls nobody, and is called by the stack's pods alone", () => {
+  const { spec } = storeDeployment(OWN_STORE).spec.template;
+  expect(spec).toMatchObject({
+    serviceAccountName: "retort-store",
+    automountServiceAccountToken: false,
+    securityContext: { runAsNonRoot: true },
+    imagePullSecrets: [{ name: "registry" }],
+  });
+  expect(spec.containers[0]).toMatchObject({
+    image: OWN_STORE.images.store,
+    securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ["ALL"] } },
+  });
+  const { policyTypes, ingress } = policy("team");
+  expect(policyTypes).toEqual(["Ingress", "Egress"]);
+  expect(ingress).toEqual([
+    {
+      from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "team" } } }],
+      ports: [{ port: 7070, protocol: "TCP" }],
+    },
+  ]);
 });

@@ -65,6 +65,22 @@ const mistakes: [string, Record<string, unknown>, string][] = [
     { storage: { bucket: "bbb", accessKeyId: "a" } },
     "retort:storage.secretAccessKey: goes together with storage.accessKeyId",
   ],
+  [
+    "a bucket beside the stack's own store",
+    { storage: { bucket: "bbb", inCluster: {} } },
+    "retort:storage.inCluster: has a bucket and keys of its own: remove it, or else every other key of retort:storage",
+  ],
+  ["a store of its own without its image", { storage: { inCluster: {} } }, "retort:images.store: is needed with"],
+  [
+    "a namespace that leaves no room for the store's",
+    { namespace: "n".repeat(60), storage: { inCluster: {} } },
+    "retort:namespace: must be shorter by a few letters",
+  ],
+  [
+    "keys beside an identity",
+    { storage: { bucket: "bbb", accessKeyId: "a", secretAccessKey: "b", podIdentity: {} } },
+    "retort:storage.podIdentity: does not go together with storage.accessKeyId",
+  ],
   ["no way to the store", { storage: { bucket: "bbb" } }, "retort:storage.accessKeyId: needs a value"],
   ["dollars without a price", { budget: { maxUsd: 5 } }, "retort:budget.usdPerHour: is needed with budget.maxUsd"],
   ["a misspelt key", { gpu: { cuont: 2 } }, 'retort:gpu.cuont: unknown key; did you mean "count"?'],
@@ -72,23 +88,37 @@ const mistakes: [string, Record<string, unknown>, string][] = [
   ["text where a block belongs", { pod: "big" }, 'retort:pod: must be a block of keys, got "big"'],
 ];
 
+test("a stack with a store of its own needs nothing else of it", () => {
+  const images = { ...(REQUIRED["images"] as object), store: `registry/x@sha256:${"d".repeat(64)}` };
+  const { storage } = settings({ storage: { inCluster: { sizeGiB: "20" } }, images });
+  expect(storage).toEqual({ bucket: "retort", region: "us-east-1", inCluster: { sizeGiB: 20 } });
+});
+
+test("a secret is in no message, whatever is missing beside it", () => {
+  const { message } = failure({ storage: { bucket: "bbb", secretAccessKey: "hidden-word" } });
+  expect(message).toContain("retort:storage.accessKeyId: needs a value");
+  expect(message).not.toContain("hidden-word");
+});
+
 test.each(mistakes)("%s is refused", (_, given, message) => {
   expect(() => settings(given)).toThrow(message);
 });
 
 test("everything wrong is said at once, each with the command that mends it", () => {
-  const problems = problemsOf(() => parseSettings(() => undefined, ROOT));
+  const { problems } = failureOf(() => parseSettings(() => undefined, ROOT));
   expect(problems).toHaveLength(6);
-  for (const problem of problems) expect(problem).toMatch(/\n {4}(pulumi config set|npm run images)/);
+  for (const problem of problems) expect(problem).toMatch(/\n {4}(pulumi config (set|rm)|npm run images)/);
   expect(problems.join("\n")).toContain("pulumi config set 'retort:run' configs/phase1c.yaml");
 });
 
-function problemsOf(act: () => unknown): readonly string[] {
+const failure = (given: Record<string, unknown>): ConfigError => failureOf(() => settings(given));
+
+function failureOf(act: () => unknown): ConfigError {
   try {
     act();
   } catch (error) {
-    if (error instanceof ConfigError) return error.problems;
+    if (error instanceof ConfigError) return error;
     throw error;
   }
-  return [];
+  throw new Error("nothing was wrong");
 }
