@@ -6,7 +6,7 @@ import { Service } from "@pulumi/kubernetes/core/v1/service";
 import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
-import { LOCKED, UNPRIVILEGED } from "../jobs/job";
+import { LOCKED, MADE_HERE, UNPRIVILEGED } from "../jobs/job";
 import { STORE_SERVER, type StoreServer } from "../jobs/kubernetes/storeServer";
 import { namespace } from "./namespace";
 import { type Settings, storeNamespace } from "./settings";
@@ -58,7 +58,7 @@ export class InClusterStore extends pulumi.ComponentResource {
   }
 }
 
-const labels = { [STORE_SERVER.label]: NAME, "app.kubernetes.io/part-of": "retort" };
+const labels = { [STORE_SERVER.label]: NAME, ...MADE_HERE };
 
 function secretKeys({ accessKeyId, secretAccessKey }: StoreServer["access"]) {
   return {

@@ -44,8 +44,11 @@ export async function kubernetesTarget(settings: Settings): Promise<Target> {
     cluster: await connect(settings.context, settings.namespace),
     check: async () => {},
     async ground(config) {
-      const provider = new Provider("cluster", { ...(settings.context && { context: settings.context }) });
-      const own = server && (await ownStore(settings, server, provider, say));
+      const context = { ...(settings.context && { context: settings.context }) };
+      const provider = new Provider("cluster", context);
+      // The namespace and the volume of a store may have outlived an earlier stack: this one takes them over.
+      const adopting = { ...context, upsertExistingObjects: true };
+      const own = server && (await ownStore(settings, server, say, new Provider("store-cluster", adopting)));
       return {
         settings: own?.settings ?? settings,
         provider,
@@ -59,7 +62,7 @@ export async function kubernetesTarget(settings: Settings): Promise<Target> {
 }
 
 /** The stack's own S3 server, there unless it is a preview, and the settings with which it is as any other. */
-async function ownStore(settings: Settings, server: StoreServer, provider: Provider, say: (text: string) => void) {
+async function ownStore(settings: Settings, server: StoreServer, say: (text: string) => void, provider: Provider) {
   const component = new InClusterStore("store", { settings, access: server.access }, { provider });
   if (!pulumi.runtime.isDryRun()) await component.made().then(() => server.comesUp(say));
   else if (!server.isThere())

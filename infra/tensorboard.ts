@@ -2,7 +2,7 @@
 import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
 import * as pulumi from "@pulumi/pulumi";
-import { LOCKED, serviceAccount, UNPRIVILEGED } from "../jobs/job";
+import { LOCKED, MADE_HERE, serviceAccount, UNPRIVILEGED } from "../jobs/job";
 import type { Settings } from "./settings";
 
 export interface TensorBoardArgs {
@@ -38,7 +38,7 @@ export class TensorBoard extends pulumi.ComponentResource {
   }
 }
 
-const labels = { "app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "retort" };
+const labels = { "app.kubernetes.io/name": NAME, ...MADE_HERE };
 
 export function deployment({ namespace, settings, credentials, run }: TensorBoardArgs) {
   const { endpoint, region } = settings.storage;

@@ -24,6 +24,8 @@ export const LABELS = {
   fingerprint: "retort.dev/fingerprint",
   attempt: "retort.dev/attempt",
 } as const;
+/** Tells what a stack has made from what was there. */
+export const MADE_HERE = { "app.kubernetes.io/part-of": "retort" } as const;
 /** Annotation of a Job with all that it was registered with: a kept Job is registered again exactly so. */
 export const REGISTERED = "retort.dev/registered";
 

@@ -1,7 +1,9 @@
 /** The S3 server of a stack that has no other store (storage.inCluster): what it is reached with, and whether it is there. */
 import { randomBytes } from "node:crypto";
 import type { KubeConfig, V1Deployment, V1Pod } from "@kubernetes/client-node";
+import { ConfigError } from "../../configs/load";
 import { type Settings, storeNamespace } from "../../infra/settings";
+import { MADE_HERE } from "../job";
 import { type S3Store, s3Store } from "../s3";
 import { VisibleError } from "../visibleError";
 import { clusterOf, kubeConfig, unlessNotFound } from "./api";
@@ -34,12 +36,13 @@ export interface StoreServer {
 
 type Known = Pick<Settings, "context" | "namespace" | "storage" | "capacityTimeoutMinutes">;
 
-/** Looks for the server, and creates nothing. Throws ConfigError if there is no such context. */
+/** Looks for the server, and creates nothing. Throws ConfigError if there is no such context, or its place is taken. */
 export async function storeServer({ context, namespace: home, ...settings }: Known): Promise<StoreServer> {
   const { AppsV1Api } = await import("@kubernetes/client-node");
   const { name, port } = STORE_SERVER;
   const namespace = storeNamespace(home);
   const config = await kubeConfig(context);
+  await mustBeFree(config, namespace);
   const apps = config.makeApiClient(AppsV1Api);
   const isReady = async () => rolledOut(await apps.readNamespacedDeployment({ name, namespace }).catch(unlessNotFound));
   const pod = async () => (await podOf(config, namespace))?.metadata?.name;
@@ -69,6 +72,18 @@ export async function storeServer({ context, namespace: home, ...settings }: Kno
       there = true;
     },
   };
+}
+
+/** What lies in somebody's own namespace of that name is not taken over. */
+async function mustBeFree(config: KubeConfig, name: string): Promise<void> {
+  const { CoreV1Api } = await import("@kubernetes/client-node");
+  const found = await config.makeApiClient(CoreV1Api).readNamespace({ name }).catch(unlessNotFound);
+  const isOurs = Object.entries(MADE_HERE).every(([key, value]) => found?.metadata?.labels?.[key] === value);
+  if (found && !isOurs) {
+    throw new ConfigError([
+      `retort:namespace: storage.inCluster needs the namespace ${name}, and there is one that no stack has made: choose another name`,
+    ]);
+  }
 }
 
 /** Those that it has; new ones for a server that is still to be made. */

@@ -41,6 +41,7 @@ test("the namespace holds its pods to the restricted standard", async () => {
   expect(only?.inputs["metadata"]).toEqual({
     name: "team",
     labels: {
+      "app.kubernetes.io/part-of": "retort",
       "pod-security.kubernetes.io/enforce": "restricted",
       "pod-security.kubernetes.io/warn": "restricted",
       "pod-security.kubernetes.io/audit": "restricted",
