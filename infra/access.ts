@@ -4,6 +4,7 @@ import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
 import { LABELS, serviceAccount } from "../jobs/job";
+import { MADE_HERE } from "../jobs/kubernetes/api";
 import { STAGES } from "../jobs/stages";
 import type { Settings } from "./settings";
 
@@ -46,21 +47,25 @@ const DNS = 53;
 /** EKS Pod Identity hands out credentials at this address. */
 const POD_IDENTITY = "169.254.170.23/32";
 
-/** Nothing may call a pod but another worker of the same stage. Pods reach names, the store, and model hubs by https. */
+/**
+ * Nothing may call a pod of the stack but another worker of the same stage. They reach names, the store, and model hubs by
+ * https. What else lies in the namespace is not the stack's business.
+ */
 export function policies(endpoint: string | undefined) {
   const url = endpoint === undefined ? undefined : new URL(endpoint);
   const storePort = url?.port ? Number(url.port) : url?.protocol === "http:" ? 80 : HTTPS;
   const ports = [...new Set([HTTPS, storePort])].map((port) => ({ port, protocol: "TCP" }));
+  const own = { matchLabels: MADE_HERE };
   const stages = { matchExpressions: [{ key: LABELS.stage, operator: "Exists" }] };
   return {
-    "deny-ingress": { podSelector: {}, policyTypes: ["Ingress"] },
+    "deny-ingress": { podSelector: own, policyTypes: ["Ingress"] },
     "stage-workers": {
       podSelector: stages,
       policyTypes: ["Ingress"],
       ingress: [{ from: [{ podSelector: stages }] }],
     },
     egress: {
-      podSelector: {},
+      podSelector: own,
       policyTypes: ["Egress"],
       egress: [
         // To any destination: where DNS is served on the node, no pod can be named for it.

@@ -36,15 +36,16 @@ async function program() {
   const works = !pulumi.runtime.isDryRun() && open.length > 0;
   if (works) await uploadData(uploads, store);
 
-  const home = namespace("namespace", settings.namespace, { provider, dependsOn: [...ground.dependsOn] });
-  const inside = { provider, dependsOn: [home] };
+  const after = { provider, dependsOn: [...ground.dependsOn] };
+  const home = ground.namespaceIsGiven ? undefined : namespace("namespace", settings.namespace, after);
+  const inside = home ? { provider, dependsOn: [home] } : after;
   const access = new Access("access", settings, inside);
   const { credentials } = access;
   const run = below(runs, config.name);
   const board = new TensorBoard("tensorboard", { namespace: settings.namespace, settings, credentials, run }, inside);
 
   const stages = { plans, settings, credentials, runs, store, cluster: target.cluster };
-  const results = await runStages(stages, { provider, dependsOn: [home, access] }).finally(async () => {
+  const results = await runStages(stages, { provider, dependsOn: [...inside.dependsOn, access] }).finally(async () => {
     if (works) await ground.close(specs);
   });
   const outputOf = (name: StageName) => plans.find(({ spec }) => spec.name === name)?.spec.output ?? "";

@@ -1,7 +1,7 @@
 /** A namespace whose pods are held to the strictest of Kubernetes' standards. */
 import { Namespace } from "@pulumi/kubernetes/core/v1/namespace";
 import type * as pulumi from "@pulumi/pulumi";
-import { MADE_HERE } from "../jobs/job";
+import { MADE_HERE } from "../jobs/kubernetes/api";
 
 const STANDARD = "restricted";
 

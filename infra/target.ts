@@ -2,7 +2,7 @@
 import { Provider } from "@pulumi/kubernetes/provider";
 import * as pulumi from "@pulumi/pulumi";
 import type { RunConfig } from "../configs/schema";
-import { type Cluster, connect } from "../jobs/kubernetes/api";
+import { type Cluster, clusterOf, isSomebodyElses, kubeConfig } from "../jobs/kubernetes/api";
 import { mayStart } from "../jobs/kubernetes/estimate";
 import { type StoreServer, storeServer } from "../jobs/kubernetes/storeServer";
 import type { StageName, StageSpec } from "../jobs/stages";
@@ -24,6 +24,8 @@ export interface Ground {
   /** The settings as every cluster has them. */
   readonly settings: Settings;
   readonly provider: pulumi.ProviderResource;
+  /** The stack's namespace exists, and is somebody else's: it is used as it is, and left. */
+  readonly namespaceIsGiven?: boolean;
   /** To be there before anything is made in the cluster, and gone only after it. */
   readonly dependsOn: readonly pulumi.Resource[];
   /** Of the stack, beside those of the run. */
@@ -39,11 +41,13 @@ export async function kubernetesTarget(settings: Settings): Promise<Target> {
   const server = settings.storage.inCluster && (await storeServer(settings));
   const place = { ...storage(settings.storage), ...(server && { store: server.store }) };
   const say = (text: string) => void pulumi.log.info(text);
+  const config = await kubeConfig(settings.context);
+  const namespaceIsGiven = await isSomebodyElses(config, settings.namespace);
   return {
     storage: place,
-    cluster: await connect(settings.context, settings.namespace),
+    cluster: await clusterOf(config, settings.namespace),
     check: async () => {},
-    async ground(config) {
+    async ground(run) {
       const context = { ...(settings.context && { context: settings.context }) };
       const provider = new Provider("cluster", context);
       // The namespace and the volume of a store may have outlived an earlier stack: this one takes them over.
@@ -51,10 +55,11 @@ export async function kubernetesTarget(settings: Settings): Promise<Target> {
       const own = server && (await ownStore(settings, server, say, new Provider("store-cluster", adopting)));
       return {
         settings: own?.settings ?? settings,
+        namespaceIsGiven,
         provider,
         dependsOn: own ? [own.component] : [],
         ...(own && { outputs: { store: own.component.command } }),
-        mayStart: (stages) => mayStart({ config, stages, settings, runs: place.runs, store: place.store, say }),
+        mayStart: (stages) => mayStart({ config: run, stages, settings, runs: place.runs, store: place.store, say }),
         close: async () => {},
       };
     },

@@ -2,7 +2,8 @@
 import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
 import * as pulumi from "@pulumi/pulumi";
-import { LOCKED, MADE_HERE, serviceAccount, UNPRIVILEGED } from "../jobs/job";
+import { LOCKED, serviceAccount, UNPRIVILEGED } from "../jobs/job";
+import { MADE_HERE } from "../jobs/kubernetes/api";
 import type { Settings } from "./settings";
 
 export interface TensorBoardArgs {

@@ -1,6 +1,6 @@
 /** From a StageSpec to the batch/v1 Job that runs it, and the ConfigMap with its document. Pure: what is asked for is all there is. */
 import type { Settings } from "../infra/settings";
-import { CONTAINER } from "./kubernetes/api";
+import { CONTAINER, MADE_HERE } from "./kubernetes/api";
 import type { StageName, StageSpec } from "./stages";
 
 /** What a Job is made of beside its stage: decided once, when the Job is first made. */
@@ -24,8 +24,6 @@ export const LABELS = {
   fingerprint: "retort.dev/fingerprint",
   attempt: "retort.dev/attempt",
 } as const;
-/** Tells what a stack has made from what was there. */
-export const MADE_HERE = { "app.kubernetes.io/part-of": "retort" } as const;
 /** Annotation of a Job with all that it was registered with: a kept Job is registered again exactly so. */
 export const REGISTERED = "retort.dev/registered";
 
@@ -60,6 +58,7 @@ export const runLabels = (run: string) => ({ [LABELS.app]: "retort", [LABELS.run
 
 function labelsOf(spec: StageSpec, attempt: number) {
   return {
+    ...MADE_HERE,
     ...runLabels(spec.run),
     [LABELS.stage]: spec.name,
     [LABELS.fingerprint]: spec.fingerprint.slice(0, 12),

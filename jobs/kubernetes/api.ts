@@ -24,6 +24,8 @@ export interface Cluster {
 
 /** Annotation of a Job that was ended on purpose: why. */
 export const ENDED = "retort.dev/ended";
+/** Tells what a stack has made from what was there. */
+export const MADE_HERE = { "app.kubernetes.io/part-of": "retort" } as const;
 /** The container of a stage's pods. */
 export const CONTAINER = "stage";
 
@@ -44,6 +46,22 @@ export async function kubeConfig(context: string | undefined): Promise<KubeConfi
 /** The cluster of a context of the kube config. Throws ConfigError if there is no such context. */
 export const connect = async (context: string | undefined, namespace: string): Promise<Cluster> =>
   clusterOf(await kubeConfig(context), namespace);
+
+/**
+ * Whether a namespace exists that no stack has made. Where this user may not look, it may make none either: then there is
+ * one that it was given.
+ */
+export async function isSomebodyElses(config: KubeConfig, namespace: string): Promise<boolean> {
+  const { CoreV1Api } = await import("@kubernetes/client-node");
+  try {
+    const { metadata } = await config.makeApiClient(CoreV1Api).readNamespace({ name: namespace });
+    return Object.entries(MADE_HERE).some(([key, value]) => metadata?.labels?.[key] !== value);
+  } catch (error) {
+    const { code } = error as { code?: number };
+    if (code !== 403 && code !== 404) throw error;
+    return code === 403;
+  }
+}
 
 /** A cluster by its kube config, as far as one namespace goes. */
 export async function clusterOf(config: KubeConfig, namespace: string): Promise<Cluster> {

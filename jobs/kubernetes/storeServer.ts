@@ -3,10 +3,9 @@ import { randomBytes } from "node:crypto";
 import type { KubeConfig, V1Deployment, V1Pod } from "@kubernetes/client-node";
 import { ConfigError } from "../../configs/load";
 import { type Settings, storeNamespace } from "../../infra/settings";
-import { MADE_HERE } from "../job";
 import { type S3Store, s3Store } from "../s3";
 import { VisibleError } from "../visibleError";
-import { clusterOf, kubeConfig, unlessNotFound } from "./api";
+import { clusterOf, isSomebodyElses, kubeConfig, unlessNotFound } from "./api";
 import { forwarded } from "./forward";
 import { podWaitsFor } from "./pending";
 
@@ -42,7 +41,11 @@ export async function storeServer({ context, namespace: home, ...settings }: Kno
   const { name, port } = STORE_SERVER;
   const namespace = storeNamespace(home);
   const config = await kubeConfig(context);
-  await mustBeFree(config, namespace);
+  if (await isSomebodyElses(config, namespace)) {
+    throw new ConfigError([
+      `retort:namespace: storage.inCluster needs ${namespace} for itself, and that is somebody else's, or cannot be looked at`,
+    ]);
+  }
   const apps = config.makeApiClient(AppsV1Api);
   const isReady = async () => rolledOut(await apps.readNamespacedDeployment({ name, namespace }).catch(unlessNotFound));
   const pod = async () => (await podOf(config, namespace))?.metadata?.name;
@@ -72,18 +75,6 @@ export async function storeServer({ context, namespace: home, ...settings }: Kno
       there = true;
     },
   };
-}
-
-/** What lies in somebody's own namespace of that name is not taken over. */
-async function mustBeFree(config: KubeConfig, name: string): Promise<void> {
-  const { CoreV1Api } = await import("@kubernetes/client-node");
-  const found = await config.makeApiClient(CoreV1Api).readNamespace({ name }).catch(unlessNotFound);
-  const isOurs = Object.entries(MADE_HERE).every(([key, value]) => found?.metadata?.labels?.[key] === value);
-  if (found && !isOurs) {
-    throw new ConfigError([
-      `retort:namespace: storage.inCluster needs the namespace ${name}, and there is one that no stack has made: choose another name`,
-    ]);
-  }
 }
 
 /** Those that it has; new ones for a server that is still to be made. */

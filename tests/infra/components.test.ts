@@ -81,7 +81,10 @@ test("with a pod identity there is no Secret, and the service account is annotat
 test("pods may reach names, https and the store's own port, and be reached by other workers alone", () => {
   const { egress, "deny-ingress": denied, "stage-workers": workers } = policies("http://store:9000");
   expect(egress.egress.flatMap(({ ports = [] }) => ports.map(({ port }) => port))).toEqual([53, 53, 443, 9000, 80]);
-  expect(denied).toEqual({ podSelector: {}, policyTypes: ["Ingress"] });
+  expect(denied).toEqual({
+    podSelector: { matchLabels: { "app.kubernetes.io/part-of": "retort" } },
+    policyTypes: ["Ingress"],
+  });
   expect(workers.ingress).toEqual([{ from: [{ podSelector: workers.podSelector }] }]);
   expect(policies(undefined).egress.egress[1]).toEqual({ ports: [{ port: 443, protocol: "TCP" }] });
 });

@@ -22,6 +22,8 @@ export class KubernetesApi {
   /** When each thing last happened, in milliseconds. */
   readonly happenedAt = new Map<string, number>();
   readonly jobs = new Map<string, V1Job>();
+  /** Those that are there, with their labels. */
+  readonly namespaces = new Map<string, Record<string, string>>();
   private readonly pods = new Map<string, V1Pod>();
   private readonly configMaps = new Map<string, V1ConfigMap>();
   private readonly server = http.createServer((request, response) => void this.answer(request, response));
@@ -69,6 +71,11 @@ export class KubernetesApi {
     if (request.method !== "GET") {
       this.note(`${request.method} ${pathname}`);
       return void send(405, {});
+    }
+    const [, namespace] = /\/namespaces\/([^/]+)$/.exec(pathname) ?? [];
+    if (namespace) {
+      const labels = this.namespaces.get(namespace);
+      return void send(labels ? 200 : 404, labels ? { metadata: { labels } } : { kind: "Status", code: 404 });
     }
     if (pathname.endsWith("/log")) return void response.end(`${await this.logOf(name)}\n`);
     const kept: ReadonlyMap<string, V1Job | V1Pod | V1ConfigMap> =

@@ -1,6 +1,6 @@
 /** The whole program on any cluster, under mocks: exact resources, the order of stages, and rules that hold for all of them. */
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
-import type { V1Container, V1JobSpec, V1PodSpec } from "@kubernetes/client-node";
+import type { V1Container, V1JobSpec, V1PodSpec, V1PodTemplateSpec } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type S3Store, s3Store } from "../../jobs/s3";
 import type { StageDocument } from "../../jobs/stages";
@@ -265,6 +265,24 @@ describe("the settings of a stack", () => {
     for (const { inputs } of accounts) expect(inputs["metadata"]).toMatchObject({ annotations: podIdentity });
   });
 
+  test("a namespace that somebody else has made is used as it is, and not the stack's to remove", async () => {
+    const api = await cluster();
+    api.namespaces.set("retort", { team: "nlp" });
+    const recording = await record(api);
+    expect(recording.error).toBeUndefined();
+    expect(keysOf(recording).sort()).toEqual([...AROUND, ...CHAIN].filter((key) => !/:Namespace /.test(key)).sort());
+  });
+
+  test("a namespace that an earlier program of the stack has made stays the stack's", async () => {
+    const api = await cluster();
+    const first = await record(api);
+    const { metadata } = only(first, "kubernetes:core/v1:Namespace").inputs as {
+      metadata: { name: string; labels: Record<string, string> };
+    };
+    api.namespaces.set(metadata.name, metadata.labels);
+    expect(keysOf(await record(api))).toContain("kubernetes:core/v1:Namespace namespace");
+  });
+
   test.each<[string, Record<string, unknown>, string]>([
     [
       "an image by a tag",
@@ -369,14 +387,26 @@ describe("rules for every resource", () => {
       expect(inputs["metadata"]).toMatchObject({ labels: { "pod-security.kubernetes.io/enforce": "restricted" } });
     }
     const specs = of("kubernetes:networking.k8s.io/v1:NetworkPolicy");
-    expect(specs).toHaveLength(3 * namespaces.length);
+    // One stack was given its namespace, and has policies all the same.
+    expect(specs).toHaveLength(3 * (namespaces.length + 1));
     const everyPod = specs.filter(({ inputs }) => {
-      const { podSelector } = inputs["spec"] as { podSelector: object };
-      return Object.keys(podSelector).length === 0;
+      const { podSelector } = inputs["spec"] as { podSelector: { matchLabels?: Record<string, string> } };
+      return podSelector.matchLabels?.["app.kubernetes.io/part-of"] === "retort";
     });
     expect(everyPod.map(({ name }) => name)).toEqual(
-      namespaces.flatMap(() => ["access-deny-ingress", "access-egress"]),
+      [...namespaces, "given"].flatMap(() => ["access-deny-ingress", "access-egress"]),
     );
+  });
+
+  test("every pod is one that the policies select", () => {
+    const labelled = everything.flatMap(({ resources }) =>
+      resources.flatMap(({ type, name, inputs }) => {
+        const { template } = (inputs["spec"] ?? {}) as { template?: V1PodTemplateSpec };
+        return template ? [[`${type} ${name}`, template.metadata?.labels] as const] : [];
+      }),
+    );
+    expect(labelled).toHaveLength(pods().length);
+    for (const [key, labels] of labelled) expect(labels, key).toMatchObject({ "app.kubernetes.io/part-of": "retort" });
   });
 
   test("nothing is reached from outside the cluster", () => {

@@ -25,6 +25,7 @@ const container = (job: ReturnType<typeof jobArgs>) => {
 test("a train Job, in full", () => {
   const fp = train.fingerprint.slice(0, 12);
   const labels = {
+    "app.kubernetes.io/part-of": "retort",
     "app.kubernetes.io/name": "retort",
     "retort.dev/run": "phase1c",
     "retort.dev/stage": "train",
