@@ -9,6 +9,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { LOCKED, UNPRIVILEGED } from "../jobs/job";
 import { MADE_HERE } from "../jobs/kubernetes/api";
 import { STORE_SERVER, type StoreServer } from "../jobs/kubernetes/storeServer";
+import { UNAWAITED, UNAWAITED_UP } from "./awaiting";
 import { namespace } from "./namespace";
 import { type Settings, storeNamespace } from "./settings";
 
@@ -21,11 +22,6 @@ const { name: NAME, port: PORT } = STORE_SERVER;
 const DATA = "/data";
 /** Data and results are the team's: a stack that goes leaves them, and a later one of that name finds them. */
 const KEPT = { retainOnDelete: true };
-/** The program waits itself, and says what for. */
-const UNAWAITED = { "pulumi.com/skipAwait": "true" };
-/** The same, but for its removal: a volume is free once its server is gone. */
-const UNAWAITED_UP = { "pulumi.com/waitFor": "jsonpath={.metadata.uid}" };
-
 export class InClusterStore extends pulumi.ComponentResource {
   /** Opens it at http://localhost:7070. */
   readonly command: string;

@@ -41,11 +41,12 @@ async function program() {
   const inside = home ? { provider, dependsOn: [home] } : after;
   const access = new Access("access", settings, inside);
   const { credentials } = access;
+  const allowed = { provider, dependsOn: [...inside.dependsOn, access] };
   const run = below(runs, config.name);
-  const board = new TensorBoard("tensorboard", { namespace: settings.namespace, settings, credentials, run }, inside);
+  const board = new TensorBoard("tensorboard", { namespace: settings.namespace, settings, credentials, run }, allowed);
 
   const stages = { plans, settings, credentials, runs, store, cluster: target.cluster };
-  const results = await runStages(stages, { provider, dependsOn: [...inside.dependsOn, access] }).finally(async () => {
+  const results = await runStages(stages, allowed).finally(async () => {
     if (works) await ground.close(specs);
   });
   const outputOf = (name: StageName) => plans.find(({ spec }) => spec.name === name)?.spec.output ?? "";

@@ -4,6 +4,7 @@ import { Service } from "@pulumi/kubernetes/core/v1/service";
 import * as pulumi from "@pulumi/pulumi";
 import { LOCKED, serviceAccount, UNPRIVILEGED } from "../jobs/job";
 import { MADE_HERE } from "../jobs/kubernetes/api";
+import { UNAWAITED, UNAWAITED_UP } from "./awaiting";
 import type { Settings } from "./settings";
 
 export interface TensorBoardArgs {
@@ -28,7 +29,7 @@ export class TensorBoard extends pulumi.ComponentResource {
     new Service(
       `${name}-service`,
       {
-        metadata: { name: NAME, namespace, annotations: { "pulumi.com/skipAwait": "true" } },
+        metadata: { name: NAME, namespace, annotations: UNAWAITED },
         spec: { type: "ClusterIP", selector: labels, ports: [{ port: PORT, targetPort: "http" }] },
       },
       { parent: this },
@@ -53,7 +54,7 @@ export function deployment({ namespace, settings, credentials, run }: TensorBoar
   };
   return {
     // A run does not wait for its charts.
-    metadata: { name: NAME, namespace, labels, annotations: { "pulumi.com/skipAwait": "true" } },
+    metadata: { name: NAME, namespace, labels, annotations: UNAWAITED_UP },
     spec: {
       replicas: 1,
       strategy: { type: "Recreate" },

@@ -2,9 +2,9 @@
 import type { V1Job, V1Pod } from "@kubernetes/client-node";
 import type { Cluster } from "./kubernetes/api";
 import { conditionOf, endOf, failureOf } from "./kubernetes/failure";
-import { waitingFor } from "./kubernetes/pending";
 import { PodLog } from "./kubernetes/podLog";
 import type { RunTime } from "./kubernetes/runTime";
+import { waitingOf } from "./kubernetes/waiting";
 import { type Event, eventOf } from "./local/events";
 import { progressText } from "./local/progressText";
 import type { StageSpec } from "./stages";
@@ -55,8 +55,10 @@ export async function follow(spec: StageSpec, name: string, watching: Watching):
         answeredAt = Date.now();
         const { job, pods } = seen;
         ran.note(pods);
-        if (!job)
-          throw new StageFailed(`${spec.name}: its Job ${name} was deleted; pulumi up again tries it once more`);
+        if (!job) {
+          const removed = `${spec.name}: its Job ${name} was deleted; pulumi up again tries it once more`;
+          throw new StageFailed(capacity.verdict ?? removed);
+        }
         const pod = leader(pods);
         if (pod && pod.status?.phase !== "Pending") log.attach(pod.metadata?.name ?? "");
         heard.say();
@@ -160,10 +162,7 @@ class Capacity {
 
   async check(job: V1Job, pod: V1Pod | undefined): Promise<void> {
     const { cluster, say, capacityTimeoutMinutes } = this.watching;
-    const podName = pod?.metadata?.name;
-    if (this.verdict || (pod && pod.status?.phase !== "Pending")) return;
-    const warnings = await cluster.warningsOf(podName ?? this.name).catch(() => []);
-    const waiting = waitingFor(job, pod, warnings);
+    const waiting = this.verdict ? undefined : await waitingOf(cluster, job, pod);
     if (!waiting) return;
     this.since ??= Date.now();
     say.status(`waiting: ${waiting.reason}`);

@@ -1,4 +1,5 @@
 /** From a StageSpec to the batch/v1 Job that runs it, and the ConfigMap with its document. Pure: what is asked for is all there is. */
+import { UNAWAITED } from "../infra/awaiting";
 import type { Settings } from "../infra/settings";
 import { CONTAINER, MADE_HERE } from "./kubernetes/api";
 import type { StageName, StageSpec } from "./stages";
@@ -94,7 +95,7 @@ export function jobArgs(spec: StageSpec, launch: Launch) {
       namespace,
       labels: { ...labels, ...(settings.queue && { "kueue.x-k8s.io/queue-name": settings.queue }) },
       // The program follows the Job itself: the provider's own waiting misses some failures.
-      annotations: { "pulumi.com/skipAwait": "true" },
+      annotations: UNAWAITED,
     },
     spec: {
       backoffLimit: 2,

@@ -40,6 +40,7 @@ export function eksCluster(find: () => Promise<KubeConfig | undefined>, namespac
     job: async (name) => (await there()).cluster.job(name),
     podsOf: async (job) => (await there()).cluster.podsOf(job),
     podPhase: async (name) => (await there()).cluster.podPhase(name),
+    queued: async (job) => (await there()).cluster.queued(job),
     async warningsOf(name) {
       const { config, cluster } = await there();
       const [own, launches] = await Promise.all([cluster.warningsOf(name), launchFailures(config, new Date())]);

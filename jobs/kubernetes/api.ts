@@ -2,7 +2,7 @@
 import http from "node:http";
 import https from "node:https";
 import { createInterface } from "node:readline";
-import type { CoreV1Event, KubeConfig, V1Job, V1Pod } from "@kubernetes/client-node";
+import type { CoreV1Event, CustomObjectsApi, KubeConfig, V1Job, V1Pod } from "@kubernetes/client-node";
 import { ConfigError } from "../../configs/load";
 
 export interface Cluster {
@@ -15,10 +15,12 @@ export interface Cluster {
   podPhase(name: string): Promise<string | undefined>;
   /** Warnings about a Job or a pod, newest last. */
   warningsOf(name: string): Promise<CoreV1Event[]>;
+  /** Why Kueue does not let a Job start yet, as it says it; undefined if it says nothing, or is not there. */
+  queued(job: V1Job): Promise<string | undefined>;
   configMap(name: string): Promise<Record<string, string> | undefined>;
   /** Calls back with every line a pod writes, from its first, until it ends or `signal` is aborted. */
   followLog(pod: string, onLine: (line: string) => void, signal: AbortSignal): Promise<void>;
-  /** Ends a Job within seconds: its pods are asked to save and stop, and it counts as failed. */
+  /** Ends a Job within seconds: its pods are asked to save and stop, and it counts as failed. One in a queue is removed. */
   end(job: string, why: string): Promise<void>;
 }
 
@@ -65,7 +67,9 @@ export async function isSomebodyElses(config: KubeConfig, namespace: string): Pr
 
 /** A cluster by its kube config, as far as one namespace goes. */
 export async function clusterOf(config: KubeConfig, namespace: string): Promise<Cluster> {
-  const { BatchV1Api, CoreV1Api, PatchStrategy, setHeaderOptions } = await import("@kubernetes/client-node");
+  const { BatchV1Api, CoreV1Api, CustomObjectsApi, PatchStrategy, setHeaderOptions } = await import(
+    "@kubernetes/client-node"
+  );
   const [batch, core] = [config.makeApiClient(BatchV1Api), config.makeApiClient(CoreV1Api)];
   return {
     async jobs(labels) {
@@ -87,6 +91,7 @@ export async function clusterOf(config: KubeConfig, namespace: string): Promise<
       const fieldSelector = `involvedObject.name=${name},type=Warning`;
       return (await core.listNamespacedEvent({ namespace, fieldSelector })).items;
     },
+    queued: (job) => reservationOf(config.makeApiClient(CustomObjectsApi), namespace, job),
     configMap: async (name) => (await core.readNamespacedConfigMap({ name, namespace }).catch(unlessNotFound))?.data,
     async followLog(pod, onLine, signal) {
       const path = `/api/v1/namespaces/${namespace}/pods/${pod}/log?container=${CONTAINER}&follow=true`;
@@ -97,11 +102,39 @@ export async function clusterOf(config: KubeConfig, namespace: string): Promise<
       for await (const line of lines) onLine(line);
     },
     async end(job, why) {
+      // A deadline counts from when a Job may start: a suspended one would outlive it, and start unseen.
+      const { spec } = (await batch.readNamespacedJob({ name: job, namespace }).catch(unlessNotFound)) ?? {};
+      if (spec?.suspend) {
+        const propagationPolicy = "Background";
+        return void (await batch
+          .deleteNamespacedJob({ name: job, namespace, propagationPolicy })
+          .catch(unlessNotFound));
+      }
       const body = { metadata: { annotations: { [ENDED]: why } }, spec: { activeDeadlineSeconds: 1 } };
       const merge = setHeaderOptions("Content-Type", PatchStrategy.MergePatch);
       await batch.patchNamespacedJob({ name: job, namespace, body }, merge);
     },
   };
+}
+
+/** The newer Kueue first: each serves its own version, and some a time of both. */
+const KUEUE_VERSIONS = ["v1beta2", "v1beta1"];
+
+interface Workload {
+  readonly status?: { readonly conditions?: readonly { type: string; status: string; message?: string }[] };
+}
+
+/** Kueue has a Workload for every Job in a queue, whose conditions say how it stands. */
+async function reservationOf(api: CustomObjectsApi, namespace: string, job: V1Job): Promise<string | undefined> {
+  const labelSelector = `kueue.x-k8s.io/job-uid=${job.metadata?.uid}`;
+  for (const version of KUEUE_VERSIONS) {
+    const place = { group: "kueue.x-k8s.io", version, namespace, plural: "workloads", labelSelector };
+    const found: { items: Workload[] } | undefined = await api.listNamespacedCustomObject(place).catch(unlessNotFound);
+    if (!found) continue;
+    const conditions = found.items[0]?.status?.conditions ?? [];
+    return conditions.find(({ type, status }) => type === "QuotaReserved" && status === "False")?.message;
+  }
+  return undefined;
 }
 
 const created = (pod: V1Pod): number => pod.metadata?.creationTimestamp?.getTime() ?? 0;

@@ -12,9 +12,9 @@ import { STAGES, type StageName } from "../stages";
 import { reported, VisibleError } from "../visibleError";
 import type { Cluster } from "./api";
 import { cancel } from "./cancel";
-import { waitingFor } from "./pending";
 import { type Place, placeOf, plansOf } from "./place";
 import { openStack } from "./stack";
+import { waitingOf } from "./waiting";
 
 const USAGE = "usage: npm run status | npm run logs -- train|merge|evaluate | npm run cancel   [-- --stack NAME]";
 const ROOT = path(__dirname, "../..");
@@ -57,7 +57,7 @@ async function standing({ spec, state, kept, why }: StagePlan, cluster: Cluster)
   const job = await cluster.job(name);
   const pod = (await cluster.podsOf(name)).at(-1);
   const podName = pod?.metadata?.name;
-  const waiting = job && waitingFor(job, pod, await cluster.warningsOf(podName ?? name));
+  const waiting = job && (await waitingOf(cluster, job, pod));
   if (waiting) return `waits: ${waiting.reason}`;
   let progress = "running";
   if (podName) {

@@ -9,9 +9,18 @@ export interface Waiting {
 
 const IMAGE_TROUBLES = ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"];
 
-/** What a Job waits for, or undefined if a pod of it runs or has ended. `warnings` are the Job's and the pod's, newest last. */
-export function waitingFor(job: V1Job, pod: V1Pod | undefined, warnings: readonly CoreV1Event[]): Waiting | undefined {
-  if (job.spec?.suspend) return { reason: suspension(job), hopeless: false };
+/** What is known of a Job beside itself. */
+export interface Circumstances {
+  readonly pod: V1Pod | undefined;
+  /** About the Job and the pod, newest last. */
+  readonly warnings: readonly CoreV1Event[];
+  /** What Kueue says of it, where it waits in a queue. */
+  readonly queued?: string | undefined;
+}
+
+/** What a Job waits for, or undefined if a pod of it runs or has ended. */
+export function waitingFor(job: V1Job, { pod, warnings, queued }: Circumstances): Waiting | undefined {
+  if (job.spec?.suspend) return { reason: suspension(job, queued), hopeless: false };
   return pod ? podWaitsFor(pod, warnings) : withoutPod(warnings);
 }
 
@@ -33,9 +42,10 @@ export function podWaitsFor(pod: V1Pod, warnings: readonly CoreV1Event[]): Waiti
   return { reason: pod.spec?.nodeName ? "the node is pulling the image" : "the pod waits for a node", hopeless: false };
 }
 
-function suspension(job: V1Job): string {
+function suspension(job: V1Job, queued: string | undefined): string {
   const queue = job.metadata?.labels?.["kueue.x-k8s.io/queue-name"];
-  return queue ? `the Job waits in the queue ${queue}` : "the Job is suspended";
+  if (!queue) return "the Job is suspended";
+  return `the Job waits in the queue ${queue}${queued ? `: ${firstLine(queued)}` : ""}`;
 }
 
 function withoutPod(warnings: readonly CoreV1Event[]): Waiting {

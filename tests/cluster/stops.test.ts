@@ -45,6 +45,25 @@ test("a stage that no node can take says why, and stops at its deadline", async 
   stack.set("capacityTimeoutMinutes", "20");
 });
 
+test("a stage that a queue holds back says so, and cancel ends it: it does not start unseen", async () => {
+  const { scene } = on;
+  const { stack } = scene;
+  const queued = stack.start("up");
+  await during(queued, 200, () => stack.runningPods().length > 0);
+  const job = stack.kubectl("get", "jobs", "-o", "name").split("\n").at(-1) ?? "";
+  // As Kueue does, which takes a Job's pods away where somebody else needs their room.
+  stack.kubectl("patch", job, "--type=merge", "-p", '{"spec": {"suspend": true}}');
+  await during(queued, 200, () => queued.said().includes("train waits: the Job is suspended"));
+  const cancel = await stack.command("cancel").ended;
+  expect(cancel.code, cancel.output).toBe(0);
+  const { code, output } = await queued.ended;
+  expect(code).not.toBe(0);
+  expect(output).toMatch(/train: its Job .* was deleted; pulumi up again tries it once more/);
+  expect(stack.runningPods()).toEqual([]);
+  expect(stack.kubectl("get", job, "--ignore-not-found", "-o", "name")).toBe("");
+  figure(`cancelled in a queue in ${cancel.seconds.toFixed(0)} s`);
+});
+
 test("TensorBoard shows a training that runs, within 30 s of its first event, and again after its pod has died", async () => {
   const { scene } = on;
   const { stack } = scene;
@@ -79,7 +98,7 @@ test("status says how far it is, logs follow it, and cancel stops it at a checkp
 
   const cancel = await stack.command("cancel").ended;
   expect(cancel.code, cancel.output).toBe(0);
-  expect(cancel.output).toMatch(/-train-[0-9a-f]{12}-2 has stopped; pulumi up goes on from its last checkpoint/);
+  expect(cancel.output).toMatch(/-train-[0-9a-f]{12}-3 has stopped; pulumi up goes on from its last checkpoint/);
   expect(stack.runningPods()).toEqual([]);
   const ended = await up.ended;
   expect(ended.code).not.toBe(0);

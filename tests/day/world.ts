@@ -124,6 +124,7 @@ export class World {
         const message = pod(name)?.warning;
         return answer(message ? [{ reason: "FailedScheduling", message } as CoreV1Event] : []);
       },
+      queued: () => answer(undefined),
       configMap: (name) => answer(this.documents.get(name)),
       followLog: () => answer(undefined),
       end: async (name, why) => {

@@ -91,9 +91,27 @@ const cases: [string, V1Job, V1Pod | undefined, CoreV1Event[], string, boolean][
 ];
 
 test.each(cases)("%s", (_, given, newest, warnings, reason, hopeless) => {
-  expect(waitingFor(given, newest, warnings)).toEqual({ reason, hopeless });
+  expect(waitingFor(given, { pod: newest, warnings })).toEqual({ reason, hopeless });
 });
 
 test("a pod that runs or has ended waits for nothing", () => {
-  for (const phase of ["Running", "Succeeded", "Failed"]) expect(waitingFor(job(), pod({ phase }), [])).toBeUndefined();
+  for (const phase of ["Running", "Succeeded", "Failed"]) {
+    expect(waitingFor(job(), { pod: pod({ phase }), warnings: [] })).toBeUndefined();
+  }
+});
+
+test("in a queue, Kueue's own reason", () => {
+  const queuedJob = job({
+    spec: { suspend: true, template: {} },
+    metadata: { labels: { "kueue.x-k8s.io/queue-name": "gpus" } },
+  });
+  const waiting = waitingFor(queuedJob, {
+    pod: undefined,
+    warnings: [],
+    queued: "LocalQueue gpus doesn't exist\nmore",
+  });
+  expect(waiting).toEqual({
+    reason: "the Job waits in the queue gpus: LocalQueue gpus doesn't exist",
+    hopeless: false,
+  });
 });
