@@ -31,6 +31,7 @@ const NOT_RUN_HERE: Readonly<Record<string, string>> = {
   "npm run local": "minutes: tests/jobs/local.e2e.test.ts runs it",
   "npm run local -- --config configs/mine.yaml": "minutes: the same, with another config",
   "npm run images -- --push registry.example.com/team": "needs a registry; tests/cluster builds the images",
+  "npm run images -- --push registry.example.com/team --store": "the same, with the S3 server's image",
   "npx pulumi stack init team": "needs the CLI: tests/cluster",
   "npx pulumi preview": "needs a cluster or an account: tests/cluster, tests/infra/aws",
   "npx pulumi up": "needs a cluster or an account: tests/cluster, tests/infra/aws",
@@ -80,7 +81,9 @@ function settingsAfter(commands: readonly string[]): Record<string, unknown> {
       .replace("retort:", "")
       .split(/[.[\]]+/);
     const block = (settings[key] ?? {}) as Record<string, unknown>;
-    settings[key] = inner === undefined ? value : { ...block, [inner]: item === undefined ? value : [value] };
+    // What follows a block's key is the first item of a list, or a key of an inner block.
+    const held = item === undefined ? value : /^\d+$/.test(item) ? [value] : { [item]: value };
+    settings[key] = inner === undefined ? value : { ...block, [inner]: held };
   }
   return settings;
 }
@@ -93,6 +96,17 @@ test("a stack on Kubernetes that is set up as told lacks nothing but what npm ru
     context: "my-cluster",
     storage: { bucket: "my-bucket", accessKeyId: "KEY", secretAccessKey: "typed" },
   });
+});
+
+test("a stack with a store of its own needs what the README says, in place of the other storage settings", () => {
+  const told = settingsAfter(COMMANDS.find((block) => block.some((command) => command.includes("inCluster"))) ?? []);
+  const store = `registry/x@sha256:${"d".repeat(64)}`;
+  const settings: Record<string, unknown> = {
+    ...REQUIRED,
+    ...told,
+    images: { ...(REQUIRED["images"] as object), store },
+  };
+  expect(parseSettings((key) => settings[key], ROOT).storage.inCluster).toEqual({ sizeGiB: 100 });
 });
 
 test("a stack on AWS that is set up as told, from the file that is here, lacks nothing", () => {
