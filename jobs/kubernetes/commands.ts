@@ -1,7 +1,8 @@
-/** `npm run status`, `npm run logs -- train` and `npm run cancel`: a look at a stack's run, and a way to stop it. */
+/** `npm run status`, `logs -- train`, `report` and `cancel`: looks at a stack's run, and a way to stop it. */
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join as path } from "node:path";
 import { parseArgs } from "node:util";
-import { join } from "../artifacts";
+import { ARTIFACTS, join } from "../artifacts";
 import { spentOn } from "../attempts";
 import { costText } from "../budget";
 import { jobName } from "../job";
@@ -16,7 +17,9 @@ import { type Place, placeOf, plansOf } from "./place";
 import { openStack } from "./stack";
 import { waitingOf } from "./waiting";
 
-const USAGE = "usage: npm run status | npm run logs -- train|merge|evaluate | npm run cancel   [-- --stack NAME]";
+const USAGE =
+  "usage: npm run status | npm run logs -- train|merge|evaluate | npm run report | npm run cancel   [-- --stack NAME]";
+const COMMANDS = ["status", "logs", "report", "cancel"];
 const ROOT = path(__dirname, "../..");
 
 async function main(args: readonly string[]): Promise<void> {
@@ -26,10 +29,11 @@ async function main(args: readonly string[]): Promise<void> {
     allowPositionals: true,
   });
   const [command, stage] = positionals;
-  if (command !== "status" && command !== "logs" && command !== "cancel") throw new VisibleError(USAGE, 2);
+  if (command === undefined || !COMMANDS.includes(command)) throw new VisibleError(USAGE, 2);
   const asked = command === "logs" ? stageNamed(stage) : undefined;
   const place = await placeOf(openStack(ROOT, values.stack), ROOT);
   if (command === "cancel") await cancel(place);
+  else if (command === "report") await report(place);
   else if (asked) await logs(asked, place);
   else await status(place);
 }
@@ -84,6 +88,18 @@ async function logs(stage: StageName, place: Place): Promise<void> {
   const names = [...(await store.listing(directory)).keys()];
   if (names.length === 0) throw new VisibleError(`${stage} has left no log at ${directory}`);
   for (const name of names) console.log(`== ${name}\n${await store.read(join(directory, name))}`);
+}
+
+/** Copies the report of the run's evaluation to this machine, wherever the store is, and says where it lies. */
+async function report(place: Place): Promise<void> {
+  const plan = (await plansOf(place, ROOT)).find(({ spec }) => spec.name === "evaluate");
+  const page = plan?.state.done && (await place.store.read(join(plan.spec.output, ARTIFACTS.evaluate.page)));
+  if (!page) throw new VisibleError(`there is no report yet: evaluate ${plan?.why}`);
+  const directory = path(ROOT, "runs", plan.spec.run);
+  mkdirSync(directory, { recursive: true });
+  const file = path(directory, ARTIFACTS.evaluate.page);
+  writeFileSync(file, page);
+  console.log(file);
 }
 
 function stageNamed(name: string | undefined): StageName {

@@ -1,15 +1,16 @@
 /** A stack without a store: its S3 server in the cluster, and a training that two nodes share, on a real Kubernetes. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import type { Machine } from "./machine";
+import { type Machine, ROOT } from "./machine";
 import { expectDone, figure, updateFrom, withScene } from "./scene";
 import { writeRun } from "./tinyRun";
 
 const NAME = "retort-test-own";
 const HOME = `${NAME}-store`;
 const STORAGE_CLASS = "retort-test";
+const GPU = "retort.dev/counted-gpu";
 
 const on = withScene(NAME, (machine) => {
   const storageClass: Record<string, string> = offerVolume(machine) ? { "inCluster.storageClass": STORAGE_CLASS } : {};
@@ -57,12 +58,29 @@ function offerVolume(machine: Machine): boolean {
   return true;
 }
 
+/** Resources that the tests' own node only counts, as a device plugin's would be: the scheduler gives them out. */
+function offerGpus(machine: Machine): boolean {
+  if (!machine.own) return false;
+  const [node] = kubectl(machine, ["get", "nodes", "-o", "name"]).trim().split("\n");
+  const add = ["capacity", "allocatable"].map((kind) => ({
+    op: "add",
+    path: `/status/${kind}/${GPU.replace("/", "~1")}`,
+    value: "2",
+  }));
+  kubectl(machine, ["patch", node ?? "", "--subresource=status", "--type=json", "-p", JSON.stringify(add)]);
+  return true;
+}
+
 const inHome = (...args: string[]) => kubectl(on.scene.machine, ["-n", HOME, ...args]);
 
 test("without a store, a preview makes nothing, and up brings one up: a training that two nodes share outlives the loss of either", async () => {
   const { stack, directory, run } = on.scene;
   stack.set("run", writeRun(directory, { name: run, maxEpochs: 1 }));
   stack.set("gpu.nodes", "2");
+  if (offerGpus(on.scene.machine)) {
+    stack.set("gpu.resource", GPU);
+    stack.set("gpu.count", "1");
+  }
   stack.set("pod.cpus", "0.5");
   const preview = await stack.preview();
   expectDone(preview);
@@ -95,10 +113,15 @@ test("a second up starts no pod and touches nothing", async () => {
   expect([stack.pods(), stack.versions(), inHome("get", "pods", "-o", "name")]).toEqual(before);
 });
 
-test("status tells of the run from outside the cluster", async () => {
-  const { output, code } = await on.scene.stack.command("status").ended;
+test("status and report tell of the run from outside the cluster", async () => {
+  const { stack, run } = on.scene;
+  const { output, code } = await stack.command("status").ended;
   expect(code, output).toBe(0);
   expect(output).toMatch(/^train {5}done on /m);
+  const report = await stack.command("report").ended;
+  expect(report.output.trim()).toBe(join(ROOT, "runs", run, "report.html"));
+  expect(readFileSync(report.output.trim(), "utf8")).toMatch(/<html/i);
+  rmSync(join(ROOT, "runs", run), { recursive: true });
 });
 
 test("destroy leaves the volume alone; the next up finds all that was done in it, and runs nothing", async () => {

@@ -47,7 +47,7 @@ export class Stack {
   }
 
   /** `npm run COMMAND -- ARGUMENT…` */
-  command(name: "status" | "logs" | "cancel", ...args: string[]): Running {
+  command(name: "status" | "logs" | "report" | "cancel", ...args: string[]): Running {
     return started("npm", ["run", "--silent", name, "--", "--stack", this.name, ...args], this.engine.environment);
   }
 

@@ -99,6 +99,13 @@ test("status of a stack that has not run: what would run, no cost, and no GPU", 
   });
 });
 
+test("there is no report before an evaluation is done, and report says what it waits for", async () => {
+  expect(await command("report")).toEqual({
+    code: 1,
+    said: "error: there is no report yet: evaluate runs: it has not run before\n",
+  });
+});
+
 test("status finds the run by the images that ECR has of the sources, its attempts' cost, and the GPU that is there", async () => {
   const tags = await imageTags(project);
   const ecr = new ECRClient({ region: "us-east-1" });
