@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Gets what the cluster is made of: Debian's packages, and Kubernetes and an S3 server from the Go module proxy.
+# Gets what the cluster is made of: Debian's packages, and Kubernetes and CoreDNS from the Go module proxy.
 # usage: binaries.sh DIRECTORY     binaries go to DIRECTORY/bin: some minutes the first time, nothing to do after
 set -euo pipefail
 KUBERNETES=1.34.2 STAGING=0.34.2 COREDNS=1.13.2
 dir=$(realpath -m "${1:?usage: binaries.sh DIRECTORY}")
 here=$(cd "$(dirname "$0")" && pwd)
-store=$here/../../images/store
 
 packages() {
   local missing=() name
@@ -47,7 +46,7 @@ for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kubect
   [ -x "$dir/bin/$name" ] || commands+=("k8s.io/kubernetes/cmd/$name")
 done
 lacks() { [ ! -x "$dir/bin/$1" ]; }
-if [ ${#commands[@]} -gt 0 ] || lacks versitygw || lacks pause || lacks dns; then
+if [ ${#commands[@]} -gt 0 ] || lacks pause || lacks dns; then
   # The module and build caches take gigabytes, and are of no use once the binaries are there.
   if [ "$(df --output=avail -BGB "$dir" | tail -1 | tr -dc 0-9)" -lt 7 ]; then
     echo "error: building Kubernetes needs 7 GB of disk at $dir: make room, or set RETORT_CLUSTER_DIR" >&2
@@ -60,10 +59,6 @@ if [ ${#commands[@]} -gt 0 ] || lacks versitygw || lacks pause || lacks dns; the
   export GOFLAGS="-mod=mod -modcacherw" CGO_ENABLED=0
   mkdir -p "$work/bin"
   go build -trimpath -ldflags "-s -w" -o "$work/bin/pause" "$here/pause.go"
-  # The very server that an image of the project's is made of.
-  if lacks versitygw; then
-    go -C "$store" build -mod=readonly -trimpath -ldflags "-s -w" -o "$work/bin/" github.com/versity/versitygw/cmd/versitygw
-  fi
   [ ${#commands[@]} -eq 0 ] || (kubernetes)
   if lacks dns; then (dns); fi
   echo "the caches of Go took $(du -sh "$work" | cut -f1); $(df -h --output=avail "$dir" | tail -1 | tr -d ' ') are free"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the project's images from its own Dockerfiles on a Debian made by debootstrap, and imports them into a node.
+# Builds the project's images from its own Dockerfiles on a Debian made by debootstrap, and imports them into a node. The
+# S3 server of the store's image is taken out of it, too: DIRECTORY/bin/versitygw.
 # usage: images.sh DIRECTORY      nothing is built again while images/ is the same; DIRECTORY/images.json names them
 set -euo pipefail
 dir=$(realpath -m "${1:?usage: images.sh DIRECTORY}")
@@ -13,7 +14,7 @@ node() { ctr -a "$dir/run/containerd.sock" -n k8s.io "$@"; }
 free() { df -h --output=avail "$dir" | tail -1 | tr -d ' '; }
 
 sources=$(cd "$root/images" && find trainer evaluator tensorboard store build.ts -type f -not -path '*__pycache__*' -print0 | sort -z | xargs -0 sha256sum | sha256sum)
-if [ -f "$dir/images.json" ] && [ "$sources" = "$(cat "$dir/images.sha256" 2>/dev/null)" ]; then
+if [ -f "$dir/images.json" ] && [ -x "$dir/bin/versitygw" ] && [ "$sources" = "$(cat "$dir/images.sha256" 2>/dev/null)" ]; then
   there=$(node images ls -q)
   for reference in localhost/pause:local $(grep -o 'localhost/[^"]*' "$dir/images.json"); do
     grep -qxF "$reference" <<< "$there" || rm -f "$dir/images.json"
@@ -80,6 +81,9 @@ buildah push --quiet localhost/pause:local "oci:$build/layout:localhost/pause:lo
 (cd "$root" && npm run --silent images -- --tool buildah --layout "$build/layout" --cpu --store --base trainer=$base \
   --base tensorboard=$base --base store=$golang)
 echo "the images are built; $(free) are free"
+container=$(buildah from localhost/retort-store:latest)
+cp "$(buildah mount "$container")/versitygw" "$dir/bin/"
+buildah umount "$container" > /dev/null
 rm -rf "$build/containers" # before the import, so that its gigabytes and those of the node are not there at once
 tar -C "$build/layout" --remove-files -cf - oci-layout index.json blobs | node images import - > /dev/null
 # The kubelet finds an image by its digest only under that name.

@@ -47,7 +47,7 @@ function ownMachine(): Machine {
   const script = (name: string, ...args: string[]) => run(join(HERE, name), [directory, ...args]);
   const logs = () => script("logs.sh");
   try {
-    process.stdout.write(script("up.sh") + script("images.sh"));
+    process.stdout.write(script("up.sh") + script("images.sh") + script("up.sh", "store"));
   } catch (error) {
     console.error(logs());
     throw error;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Brings up a single-node Kubernetes and an S3 server from Debian's packages and the Go module proxy alone. Root on Linux.
-# usage: up.sh DIRECTORY [kubelet|store]     state, binaries and kubeconfig (admin.conf) go there
+# Brings up a single-node Kubernetes from Debian's packages and the Go module proxy alone. Root on Linux.
+# usage: up.sh DIRECTORY                     state, binaries and kubeconfig (admin.conf) go there
+#        up.sh DIRECTORY kubelet|store       one process of it; the S3 server is one of the images that images.sh builds
 set -euo pipefail
 dir=$(realpath -m "${1:?usage: up.sh DIRECTORY [kubelet|store]}")
 here=$(cd "$(dirname "$0")" && pwd)
@@ -182,7 +183,6 @@ all)
   port store store 7070
   certificates
   is_running kubelet || configuration
-  start_store
   start_cluster
   ;;
 esac
