@@ -22,6 +22,7 @@ const { name: NAME, port: PORT } = STORE_SERVER;
 const DATA = "/data";
 /** Data and results are the team's: a stack that goes leaves them, and a later one of that name finds them. */
 const KEPT = { retainOnDelete: true };
+
 export class InClusterStore extends pulumi.ComponentResource {
   /** Opens it at http://localhost:7070. */
   readonly command: string;

@@ -118,11 +118,17 @@ async function reasonOf(config: KubeConfig, namespace: string): Promise<string> 
   return reason ?? (ended ? `its server ends at once: ${ended.trim()}` : "its server starts");
 }
 
-/** What is going to be made holds nothing yet, and can be asked so. */
+/** What is going to be made holds nothing yet, and can be asked so; what a config names in it cannot be there. */
 const emptyUntil = (isThere: () => boolean, store: S3Store): S3Store => ({
   ...store,
+  revision: (uri) => (isThere() ? store.revision(uri) : missing(uri)),
+  sha256: (uri) => (isThere() ? store.sha256(uri) : missing(uri)),
   read: async (uri) => (isThere() ? store.read(uri) : undefined),
   head: async (uri) => (isThere() ? store.head(uri) : undefined),
   listing: async (uri) => (isThere() ? store.listing(uri) : new Map()),
   directories: async (uri) => (isThere() ? store.directories(uri) : []),
 });
+
+async function missing(uri: string): Promise<never> {
+  throw new VisibleError(`${uri}: nothing is stored there: the store in the cluster is made by the first pulumi up`, 2);
+}
