@@ -73,7 +73,8 @@ export async function follow(spec: StageSpec, name: string, watching: Watching):
         await capacity.check(job, pod);
         heard.ended(pods);
       }
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      const pause = new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
+      await (heard.done ? pause : Promise.race([pause, heard.end]));
     }
   } finally {
     log.close();
@@ -100,6 +101,11 @@ async function confirm(spec: StageSpec, isDone: () => Promise<boolean>): Promise
 class Heard {
   readonly lines: string[] = [];
   done = false;
+  private finish: () => void = () => {};
+  /** Resolves with the stage's word that it is done: the next one is not kept waiting for the next look. */
+  readonly end = new Promise<void>((resolve) => {
+    this.finish = resolve;
+  });
   private newest: Extract<Event, { event: "progress" }> | undefined;
   private readonly known = new Set<string>();
 
@@ -112,7 +118,10 @@ class Heard {
       if (this.lines.length > 100) this.lines.shift();
     } else if (event.event === "progress") this.newest = event;
     else if (event.event === "warning") this.once(event.message, () => this.show.warn(event.message));
-    else if (event.event === "done" || event.event === "skipped") this.done = true;
+    else if (event.event === "done" || event.event === "skipped") {
+      this.done = true;
+      this.finish();
+    }
   }
 
   say(): void {

@@ -104,7 +104,7 @@ export function stageSpecs(config: RunConfig, sources: RunSources, runs: string)
   const train = stage("train", {
     ...trainConfig(config),
     image: sources.trainer,
-    command: ["python", "-m", "retort.train"],
+    command: ["python", "-m", "retort"],
     inputs: { model, data: trainingData },
     resources: { gpus: 1, cpus: 8, memoryGiB: 64, diskGiB: 120 },
     deadlineHours: 12,
@@ -113,7 +113,7 @@ export function stageSpecs(config: RunConfig, sources: RunSources, runs: string)
     config: {},
     settings: {},
     image: sources.trainer,
-    command: ["python", "-m", "retort.merge"],
+    command: ["python", "-m", "retort"],
     inputs: { model, train: upstream(train) },
     resources: { gpus: 1, cpus: 8, memoryGiB: 64, diskGiB: 120 },
     deadlineHours: 2,

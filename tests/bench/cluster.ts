@@ -1,6 +1,6 @@
 /** What only a real cluster and the real engine can tell: a preview with nothing to do, and the time between two stages. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { machine, ROOT } from "../cluster/machine";
 import { installedPulumi } from "../cluster/pulumiEngine";
@@ -75,7 +75,8 @@ function emptyProgram(scratch: string, cli: string): () => number {
     "name: empty\nruntime: { name: nodejs, options: { typescript: false } }\n",
   );
   writeFileSync(join(directory, "package.json"), '{ "name": "empty", "main": "index.js" }');
-  writeFileSync(join(directory, "index.js"), `require(${JSON.stringify(join(ROOT, "node_modules/@pulumi/pulumi"))});`);
+  writeFileSync(join(directory, "index.js"), 'require("@pulumi/pulumi");');
+  symlinkSync(join(ROOT, "node_modules"), join(directory, "node_modules")); // the engine looks for its SDK there
   const env = {
     ...process.env,
     PULUMI_BACKEND_URL: `file://${state}`,

@@ -12,7 +12,7 @@ from finished_run import FinishedRun, row
 
 from retort import manifest, storage
 from retort.stage import Stage, exit_code_of
-from retort_evaluate.evaluate import main
+from retort_evaluate import evaluate
 
 QUESTIONS = [row("Order 1 chair.", '{"count": 1}'), row("Order 2 chairs.", '{"count": 2}')]
 RIGHT = {q["instruction"]: q["reference_answer"] for q in QUESTIONS}
@@ -25,7 +25,7 @@ def evaluated(run: FinishedRun, change: Change = lambda document: None) -> dict[
     document = run.document()
     change(document)
     stage = Stage(**document)
-    assert exit_code_of(stage, main, ("inputs",)) == 0
+    assert exit_code_of(stage, lambda _: evaluate) == 0
     made = manifest.read_valid(stage.output, stage.fingerprint)
     assert made is not None
     return made

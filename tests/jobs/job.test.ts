@@ -79,7 +79,7 @@ test("a train Job, in full", () => {
             {
               name: "stage",
               image: "local@sha256:aa",
-              command: ["python", "-m", "retort.train", "/etc/retort/stage.json"],
+              command: ["python", "-m", "retort", "/etc/retort/stage.json"],
               env: [
                 { name: "PYTHONUNBUFFERED", value: "1" },
                 { name: "TOKENIZERS_PARALLELISM", value: "false" },
@@ -163,7 +163,7 @@ test("several GPUs of one node are one pod under torchrun", () => {
   const job = jobArgs(train, launch({ gpu: { count: 4 } }));
   expect(job.spec).not.toHaveProperty("completionMode");
   expect(container(job).command.join(" ")).toBe(
-    "python -m retort.spread --nnodes 1 --nproc-per-node 4 --standalone -m retort.train /etc/retort/stage.json",
+    "python -m retort.spread --nnodes 1 --nproc-per-node 4 --standalone -m retort /etc/retort/stage.json",
   );
 });
 
@@ -175,7 +175,7 @@ test("several nodes are an Indexed Job whose workers meet at the first by name",
   expect(pod(job)).toMatchObject({ subdomain: name });
   expect(container(job).command.join(" ")).toBe(
     `python -m retort.spread --nnodes 2 --nproc-per-node 8 --node-rank $(JOB_COMPLETION_INDEX) --master-addr ${name}-0.${name} ` +
-      "--master-port 29500 -m retort.train /etc/retort/stage.json",
+      "--master-port 29500 -m retort /etc/retort/stage.json",
   );
   expect(workersServiceArgs(train, several)).toMatchObject({
     metadata: { name },

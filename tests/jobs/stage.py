@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 from retort import events
 from retort.errors import UserError
-from retort.stage import STOPPING, Stage, Stopped, run_stage
+from retort.stage import STOPPING, Stage, Stopped, Work, run_stage
+
+RESUMABLE: tuple[str, ...] = ()
 
 
 def main(stage: Stage, directory: Path) -> dict[str, int]:
@@ -40,4 +43,4 @@ def main(stage: Stage, directory: Path) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda _: cast(Work, sys.modules[__name__]))

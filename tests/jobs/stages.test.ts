@@ -7,8 +7,8 @@ const [train, merge, evaluate] = stageSpecs(CONFIG, SOURCES, "s3://bucket/runs/"
 
 test("the stages run in this order, from the image and with the module that is theirs", () => {
   expect([train, merge, evaluate].map(({ name, image, command }) => [name, image, ...command])).toEqual([
-    ["train", "local@sha256:aa", "python", "-m", "retort.train"],
-    ["merge", "local@sha256:aa", "python", "-m", "retort.merge"],
+    ["train", "local@sha256:aa", "python", "-m", "retort"],
+    ["merge", "local@sha256:aa", "python", "-m", "retort"],
     ["evaluate", "local@sha256:bb", "python", "-m", "retort_evaluate"],
   ]);
 });

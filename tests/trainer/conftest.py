@@ -82,7 +82,7 @@ class TrainStage:
         self.path.write_text(json.dumps(self.document))
         path = os.pathsep.join([str(ROOT / "images/trainer"), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, *launcher, "-m", "retort.train", str(self.path)]
+        command = [sys.executable, *launcher, "-m", "retort", str(self.path)]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=self.path.parent
         )
@@ -91,7 +91,7 @@ class TrainStage:
         """Runs to its end within this process (loading torch takes longer than the run). Returns what it printed."""
         self.path.write_text(json.dumps(self.document))
         with redirect_stdout(StringIO()) as printed, redirect_stderr(printed):
-            code = exit_code_of(Stage.load(self.path), train.main, train.RESUMABLE)
+            code = exit_code_of(Stage.load(self.path), lambda _: train)
         assert code == expected, printed.getvalue()
         return printed.getvalue()
 

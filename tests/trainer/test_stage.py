@@ -26,11 +26,14 @@ from retort.stage import Stage, exit_code_of
 def test_only_a_users_mistake_ends_with_2(
     error: Exception, code: int, traced: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(_: Stage, __: Path) -> dict[str, Any]:
-        raise error
+    class Fails:
+        RESUMABLE = ()
+
+        def main(self, stage: Stage, work: Path, /) -> dict[str, Any]:
+            raise error
 
     stage = Stage("train", "r", "ab", "i", "l", {}, {}, {}, str(tmp_path / "out"))
-    assert exit_code_of(stage, fails, ()) == code
+    assert exit_code_of(stage, lambda _: Fails()) == code
     printed = capsys.readouterr()
     assert str(error) in printed.err
     assert ("Traceback" in printed.err) == traced
@@ -57,15 +60,15 @@ def test_a_damaged_adapter_is_no_mistake_of_the_users(
     config = trained.output / "adapter/adapter_config.json"
     whole = config.read_text()
     config.write_text("x" * len(whole))
-    assert exit_code_of(Stage(**document), merge.main, merge.RESUMABLE) == 1
+    assert exit_code_of(Stage(**document), lambda _: merge) == 1
     said = capsys.readouterr().err
     assert "adapter/adapter_config.json is not what train left: it was damaged since" in said
     assert "Traceback" not in said
     config.unlink()
-    assert exit_code_of(Stage(**document), merge.main, merge.RESUMABLE) == 1
+    assert exit_code_of(Stage(**document), lambda _: merge) == 1
     assert "train is not finished there, or its artifacts are gone" in capsys.readouterr().err
     config.write_text(whole)
-    assert exit_code_of(Stage(**document), merge.main, merge.RESUMABLE) == 0
+    assert exit_code_of(Stage(**document), lambda _: merge) == 0
 
 
 SPREAD = ("-m", "retort.spread", "--standalone", "--nnodes", "1", "--nproc-per-node", "2")

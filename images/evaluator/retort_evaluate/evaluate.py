@@ -16,6 +16,7 @@ from retort_evaluate.client import Asking, Question, ask
 from retort_evaluate.inputs import Inputs
 from retort_evaluate.server import serve
 
+RESUMABLE: tuple[str, ...] = ("inputs",)
 SAVE_SECONDS = 60
 """How many seconds of answers a lost pod costs."""
 PROGRESS_SECONDS = 1

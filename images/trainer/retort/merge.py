@@ -1,4 +1,4 @@
-"""The merge stage: base model + adapter → one model directory any tool loads; `python -m retort.merge STAGE.json`.
+"""The merge stage: base model + adapter → one model directory any tool loads; `python -m retort STAGE.json`.
 
 Tensor by tensor: W + (alpha / rank) · B A, summed in fp32 and rounded once to W's own type, in memory of about one
 shard.
@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from retort import events, manifest, model, storage
 from retort.agreement import Agreement, agreement
 from retort.errors import Damaged, UserError
-from retort.stage import STOPPING, Stage, Stopped, run_stage
+from retort.stage import STOPPING, Stage, Stopped
 
-RESUMABLE = ("adapter",)
+RESUMABLE: tuple[str, ...] = ("adapter",)
 LITTLE_SURVIVED = 0.9
 FAR_OFF = 0.5
 OTHER_KINDS = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out")
@@ -160,7 +160,3 @@ def _tensors(shard: Path) -> Iterator[tuple[str, torch.Tensor]]:
     with safe_open(shard, "pt") as file:
         for name in file.keys():  # noqa: SIM118 - not a dict
             yield name, file.get_tensor(name)
-
-
-if __name__ == "__main__":
-    run_stage(main, RESUMABLE)

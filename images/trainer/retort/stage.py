@@ -1,6 +1,6 @@
 """What every stage process does around its own work: document, skip if done, stop when asked, manifest.
 
-The document (JSON, made by jobs/stages.ts) is all a stage knows; `python -m retort.train STAGE.json`.
+The document (JSON, made by jobs/stages.ts) is all a stage knows; `python -m retort STAGE.json`.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from retort import events, log, machine, manifest, storage
 from retort.errors import Damaged, UserError
@@ -58,35 +58,45 @@ class Stage:
         return Path(os.environ["RETORT_WORK"]) / f"{self.stage}-{self.fingerprint[:12]}"
 
 
-Main = Callable[[Stage, Path], dict[str, Any] | None]
-"""A stage's own work, writing into a directory → its metrics, or None where another worker ends the stage."""
+class Work(Protocol):
+    """A stage's own work: a module."""
+
+    RESUMABLE: tuple[str, ...]
+    """Directories of the output that are only there to go on from: no manifest promises them."""
+
+    def main(self, stage: Stage, work: Path, /) -> dict[str, Any] | None:
+        """Writes into a directory → the stage's metrics, or None where another worker ends the stage."""
+        ...
+
+
+Load = Callable[[Stage], Work]
+"""Imports a stage's work, which can take a minute from a cold disk: after the stage has spoken, and only if it must."""
 
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def run_stage(main: Main, resumable: tuple[str, ...] = ()) -> NoReturn:
+def run_stage(load: Load) -> NoReturn:
     """Runs a stage's own work, keeps its results, and ends the process.
 
-    `resumable` names directories of the output that are only there to go on from: no manifest promises them.
     Exit codes: 0 done, 2 the user's mistake (a UserError: its message, no trace), 143 stopped and saved, 1 the rest.
     """
     stage = Stage.load(Path(sys.argv[1]))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: STOPPING.set())
     with log.kept(stage.work_dir / f"{stage.stage}.log", stage.output):
-        code = exit_code_of(stage, main, resumable)
+        code = exit_code_of(stage, load)
     sys.exit(code)
 
 
-def exit_code_of(stage: Stage, main: Main, resumable: tuple[str, ...]) -> int:
+def exit_code_of(stage: Stage, load: Load) -> int:
     """`run_stage` within this process: returns the exit code."""
     try:
         if manifest.read_valid(stage.output, stage.fingerprint):
             events.emit("skipped", stage.stage, message="a valid manifest is there: nothing to do")
             return 0
-        _run(stage, main, resumable)
+        _run(stage, load)
         return 0
     except Stopped:
         events.emit("stopped", stage.stage, message="stopped; saved; the same command goes on from here")
@@ -105,11 +115,13 @@ def exit_code_of(stage: Stage, main: Main, resumable: tuple[str, ...]) -> int:
         return 1
 
 
-def _run(stage: Stage, main: Main, resumable: tuple[str, ...]) -> None:
+def _run(stage: Stage, load: Load) -> None:
     started = now()
+    events.progress(stage.stage, "load", 0, 1, "packages")
+    work = load(stage)
     work_dir = stage.work_dir
     work_dir.mkdir(parents=True, exist_ok=True)
-    metrics = main(stage, work_dir)
+    metrics = work.main(stage, work_dir)
     if metrics is None:
         return
     record = {
@@ -119,7 +131,7 @@ def _run(stage: Stage, main: Main, resumable: tuple[str, ...]) -> None:
         "config": stage.config,
         "settings": stage.settings,
         "inputs": stage.inputs,
-        "outputs": manifest.outputs_of(work_dir, resumable),
+        "outputs": manifest.outputs_of(work_dir, work.RESUMABLE),
         "image": stage.image,
         "lock": stage.lock or _own_lock(),
         "machine": machine.described(),

@@ -1,4 +1,4 @@
-"""The train stage: a LoRA adapter on curated failures; `python -m retort.train STAGE.json`.
+"""The train stage: a LoRA adapter on curated failures; `python -m retort STAGE.json`.
 
 Set-up, resume, loop, save.
 """
@@ -21,10 +21,10 @@ from retort.dataset import Dataset
 from retort.early_stopping import EarlyStopping
 from retort.errors import UserError
 from retort.manifest import sha256_of
-from retort.stage import STOPPING, Stage, Stopped, run_stage
+from retort.stage import STOPPING, Stage, Stopped
 from retort.update import accumulate_in_memory, learning_rate, mean_loss
 
-RESUMABLE = ("checkpoints", "data")
+RESUMABLE: tuple[str, ...] = ("checkpoints", "data")
 UPLOAD_SECONDS = 10  # how old TensorBoard's copy of a running stage may be
 
 
@@ -237,7 +237,3 @@ def _fetch_data(stage: Stage, work: Path) -> dict[Kind, Path]:
             raise UserError(f"{source['uri']}: has changed since the run was planned; run the same command again")
         files[kind] = path
     return files
-
-
-if __name__ == "__main__":
-    run_stage(main, RESUMABLE)
