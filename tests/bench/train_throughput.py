@@ -1,7 +1,8 @@
 """Tokens a second of Retort's train loop and of the hand-run recipe (HF Trainer + PEFT, padded), one after the other.
 
 An 8.03B Llama with random weights, LoRA r=64 on all linear layers, 32 rows an update, ~460 tokens a row, on one GPU of
-80 GB or more: `npm run bench:train`. Each runs in a process of its own; the last line is their ratio.
+80 GB for Retort, and of more for the hand-run recipe, which needs 86: `npm run bench:train`. Each runs in a process of
+its own; the last line is their ratio.
 """
 
 import json
@@ -120,12 +121,16 @@ def measure(name: str) -> None:
 
 def main() -> None:
     if not torch.cuda.is_available():
-        sys.exit("this benchmark needs a CUDA device of 80 GB or more")
+        sys.exit("this benchmark needs a CUDA device of 80 GB, or of 94 for the ratio")
     found = {}
     for name in ("hand-run", "retort"):
-        ran = subprocess.run([sys.executable, __file__, name], check=True, capture_output=True, text=True)
-        found[name] = json.loads(ran.stdout.splitlines()[-1])
-        print(name, torch.cuda.get_device_name(), torch.__version__, found[name], flush=True)
+        ran = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True)
+        if ran.returncode == 0:
+            found[name] = json.loads(ran.stdout.splitlines()[-1])
+        said = found.get(name) or ran.stderr.strip().splitlines()[-1:]
+        print(name, torch.cuda.get_device_name(), torch.__version__, said, flush=True)
+    if len(found) < 2:
+        sys.exit("there is no ratio: one of the two failed")
     print(f"ratio: {found['retort']['tokensPerSecond'] / found['hand-run']['tokensPerSecond']:.2f}")
 
 

@@ -82,7 +82,8 @@ buildah push --quiet localhost/pause:local "oci:$build/layout:localhost/pause:lo
   --base tensorboard=$base --base store=$golang)
 echo "the images are built; $(free) are free"
 container=$(buildah from localhost/retort-store:latest)
-cp "$(buildah mount "$container")/versitygw" "$dir/bin/"
+cp "$(buildah mount "$container")/versitygw" "$dir/bin/versitygw.new"
+mv -f "$dir/bin/versitygw.new" "$dir/bin/versitygw" # the old one may be running
 buildah umount "$container" > /dev/null
 rm -rf "$build/containers" # before the import, so that its gigabytes and those of the node are not there at once
 tar -C "$build/layout" --remove-files -cf - oci-layout index.json blobs | node images import - > /dev/null

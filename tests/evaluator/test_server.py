@@ -108,6 +108,24 @@ def test_a_server_that_dies_at_once_is_quoted(model: Path) -> None:
     assert str(log(model)) in str(raised.value)
 
 
+def test_the_first_error_is_quoted_last_however_far_up_it_is(model: Path) -> None:
+    engine = "(EngineCore pid=7) ERROR 11-24 07:20:31 [core.py:1100] "
+    trace = "\n".join(f"(APIServer pid=5)   File line {n}" for n in range(80))
+    harmless = "WARNING 11-24 07:20:30 [utils.py:7] cannot raise the limit: OSError: [Errno 24]"
+    root, last = (
+        f"{engine}ModuleNotFoundError: No module named 'flashinfer'",
+        "RuntimeError: Engine core initialization failed.",
+    )
+    set_role(model, diesAtStart="\n".join([harmless, f"{engine}Traceback", root, f"{engine}and more", trace, last]))
+    with pytest.raises(ServerError) as raised, serve(COMMAND, model, log(model), 5):
+        pytest.fail("it answered")
+    said = str(raised.value).splitlines()
+    assert "Engine core initialization failed" in said[-5]
+    assert said[-4] == "  its first error, further up:"
+    assert said[-3] == f"  {root}"
+    assert len(said) < 30
+
+
 def test_only_the_words_of_this_start_are_quoted(model: Path) -> None:
     log(model).write_text("words of an earlier attempt\n")
     set_role(model, diesAtStart="out of memory")

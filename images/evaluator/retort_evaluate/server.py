@@ -1,6 +1,7 @@
 """The OpenAI-compatible server of one model: started from the config's command, always stopped, children and all."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,10 @@ from retort.stage import STOPPING, Stopped
 from retort_evaluate import keeper
 
 LAST_WORDS_LINES = 20
+CAUSE_LINES = 3  # some errors say what they are about on the lines after their name
+# The first error of a server of several processes; vLLM's last words are only that its engine failed. With or without
+# what it puts before a line: "(EngineCore pid=7) ERROR 11-24 07:20:31 [core.py:1100] ModuleNotFoundError: …".
+CAUSE = re.compile(r"(\(\w[^)]*\) )?(ERROR [\d-]+ [\d:]+ \[[^\]]*\] )?([A-Za-z_]\w*\.)*[A-Z]\w*(Error|Exception)\b")
 POLL_SECONDS = 0.5
 
 
@@ -38,13 +43,17 @@ class Server:
             raise ServerError(f"the server ended with exit code {code}{self.last_words()}")
 
     def last_words(self) -> str:
-        """The end of what this server wrote, to be put after a message."""
+        """The end of what this server wrote, and its first error if that was said before; to be put after a message."""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             lines = file.read().decode(errors="replace").splitlines()
-        said = [line for line in lines if line.strip()][-LAST_WORDS_LINES:]
-        if not said:
+        lines = [line for line in lines if line.strip()]
+        if not lines:
             return f"; it wrote nothing ({self.log})"
+        said = lines[-LAST_WORDS_LINES:]
+        cause = next((number for number, line in enumerate(lines) if CAUSE.match(line)), len(lines))
+        if cause < len(lines) - LAST_WORDS_LINES:
+            said += ["its first error, further up:", *lines[cause : cause + CAUSE_LINES]]
         return f"; its last words, from {self.log}:\n" + "\n".join(f"  {line}" for line in said)
 
 
