@@ -1,7 +1,7 @@
 /** Follows one Job through the Kubernetes API until its stage is done, and throws what a person should know if it fails. */
 import type { V1Job, V1Pod } from "@kubernetes/client-node";
 import type { Cluster } from "./kubernetes/api";
-import { conditionOf, endOf, failureOf } from "./kubernetes/failure";
+import { conditionOf, endOf, failureOf, isOver } from "./kubernetes/failure";
 import { PodLog } from "./kubernetes/podLog";
 import type { RunTime } from "./kubernetes/runTime";
 import { waitingOf } from "./kubernetes/waiting";
@@ -36,6 +36,10 @@ export class StageFailed extends VisibleError {
 /** No other pod is tried after it. */
 const USER_MISTAKE = 2;
 const POLL_MS = 1000;
+/** Once a stage is done, its pod is over in seconds. */
+const ENDING_POLL_MS = 200;
+/** A node that is lost just then may never say so: the manifest is there, and nobody waits on. */
+const ENDING_MS = 30_000;
 /** A cluster that does not answer for so long is worth a word. */
 const SILENCE_MS = 30_000;
 
@@ -62,8 +66,9 @@ export async function follow(spec: StageSpec, name: string, watching: Watching):
         const pod = leader(pods);
         if (pod && pod.status?.phase !== "Pending") log.attach(pod.metadata?.name ?? "");
         heard.say();
-        // The stage's own word, once its manifest bears it out, comes seconds before the Job's.
-        if (heard.done && (await isDone())) return;
+        // The stage's own word, once its manifest bears it out and its pods have let go of their GPUs, comes before the
+        // Job's. A next pod that had to wait for them would be tried again late, or be given another node.
+        if (heard.saidDone(pods.every(isOver) ? 0 : ENDING_MS) && (await isDone())) return;
         if (conditionOf(job, "Complete")) return await confirm(spec, isDone);
         if (conditionOf(job, "Failed")) {
           await log.drain();
@@ -73,8 +78,7 @@ export async function follow(spec: StageSpec, name: string, watching: Watching):
         await capacity.check(job, pod);
         heard.ended(pods);
       }
-      const pause = new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
-      await (heard.done ? pause : Promise.race([pause, heard.end]));
+      await heard.pause(POLL_MS, ENDING_POLL_MS);
     }
   } finally {
     log.close();
@@ -100,10 +104,9 @@ async function confirm(spec: StageSpec, isDone: () => Promise<boolean>): Promise
 /** What a stage has said. Its lines come in a flood when a program attaches late: only the newest progress is shown. */
 class Heard {
   readonly lines: string[] = [];
-  done = false;
+  private doneAt: number | undefined;
   private finish: () => void = () => {};
-  /** Resolves with the stage's word that it is done: the next one is not kept waiting for the next look. */
-  readonly end = new Promise<void>((resolve) => {
+  private readonly end = new Promise<void>((resolve) => {
     this.finish = resolve;
   });
   private newest: Extract<Event, { event: "progress" }> | undefined;
@@ -119,9 +122,20 @@ class Heard {
     } else if (event.event === "progress") this.newest = event;
     else if (event.event === "warning") this.once(event.message, () => this.show.warn(event.message));
     else if (event.event === "done" || event.event === "skipped") {
-      this.done = true;
+      this.doneAt = Date.now();
       this.finish();
     }
+  }
+
+  /** Whether it has said that it is done, at least so long ago. */
+  saidDone(milliseconds: number): boolean {
+    return this.doneAt !== undefined && Date.now() - this.doneAt >= milliseconds;
+  }
+
+  /** Waits until it says that it is done, but no longer than `before`; once it has, for `after`. In milliseconds. */
+  async pause(before: number, after: number): Promise<void> {
+    const sleep = (length: number) => new Promise<void>((resolve) => setTimeout(resolve, length));
+    await (this.doneAt === undefined ? Promise.race([sleep(before), this.end]) : sleep(after));
   }
 
   say(): void {

@@ -4,6 +4,7 @@ import { LABELS } from "../job";
 import { isUnderWay } from "../plan";
 import { VisibleError } from "../visibleError";
 import type { Cluster } from "./api";
+import { isOver } from "./failure";
 import type { Place } from "./place";
 
 export interface Cancelling {
@@ -44,9 +45,8 @@ async function podsGone(
   job: string,
   { minutes, pollSeconds }: Omit<Cancelling, "say">,
 ): Promise<void> {
-  const isOver = (phase: string | undefined) => phase === "Succeeded" || phase === "Failed";
   const deadline = Date.now() + minutes * 60_000;
-  while ((await cluster.podsOf(job)).some(({ status }) => !isOver(status?.phase))) {
+  while (!(await cluster.podsOf(job)).every(isOver)) {
     if (Date.now() >= deadline) throw new VisibleError(`${job}: its pods do not go: kubectl describe them`);
     await new Promise((resolve) => setTimeout(resolve, Math.min(1, pollSeconds) * 1000));
   }

@@ -14,6 +14,9 @@ export function conditionOf(job: V1Job, type: "Complete" | "Failed") {
 export const endOf = (pod: V1Pod | undefined): V1ContainerStateTerminated | undefined =>
   pod?.status?.containerStatuses?.[0]?.state?.terminated;
 
+/** Whether a pod has let go of its node. */
+export const isOver = ({ status }: V1Pod): boolean => status?.phase === "Succeeded" || status?.phase === "Failed";
+
 /** The message of a stage that failed: several lines, the last of them what to do. */
 export function failureOf(spec: StageSpec, job: V1Job, pods: readonly V1Pod[], said: readonly string[]): string {
   const end = pods.map(endOf).findLast((terminated) => terminated && terminated.exitCode !== 0);

@@ -9,7 +9,7 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
-from retort.stage import STOPPED
+from retort.stage import STOPPED, leave
 
 SAVE_SECONDS = 100  # for workers that were asked to stop: torchrun's own 30 are too few, a pod has 120
 
@@ -27,4 +27,4 @@ def run(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
