@@ -91,7 +91,7 @@ def run_stage(load: Load) -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process at once: all is written, and what PyTorch would clear up for a second the next stage waits for."""
+    """Ends the process at once: all is written, and PyTorch would clear up for a second that the next stage waits."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
