@@ -36,7 +36,11 @@ export class Access extends pulumi.ComponentResource {
       new Secret(`${name}-store`, { metadata: { name: this.credentials, namespace }, stringData }, { parent: this });
     }
     for (const [policy, spec] of Object.entries(policies(storage.endpoint))) {
-      new NetworkPolicy(`${name}-${policy}`, { metadata: { name: policy, namespace }, spec }, { parent: this });
+      new NetworkPolicy(
+        `${name}-${policy}`,
+        { metadata: { name: `retort-${policy}`, namespace }, spec },
+        { parent: this },
+      );
     }
     this.registerOutputs();
   }

@@ -4,6 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { ConfigError, loadConfig } from "../configs/load";
 import { ARTIFACTS, join as below } from "../jobs/artifacts";
 import { runStages } from "../jobs/chain";
+import { inWords } from "../jobs/kubernetes/refusal";
 import { checkData, clusterSources, imageSources, uploadData } from "../jobs/kubernetes/sources";
 import { planStages } from "../jobs/plan";
 import { type StageName, stageSpecs } from "../jobs/stages";
@@ -77,7 +78,8 @@ async function chosenTarget(): Promise<{ target: Target; run: string }> {
 export = async () => {
   try {
     return await program();
-  } catch (error) {
+  } catch (thrown) {
+    const error = inWords(thrown);
     const { message, stack = message } = error as Error;
     throw quickly(error instanceof ConfigError || error instanceof VisibleError ? message : stack);
   }

@@ -14,6 +14,7 @@ import { reported, VisibleError } from "../visibleError";
 import type { Cluster } from "./api";
 import { cancel } from "./cancel";
 import { type Place, placeOf, plansOf } from "./place";
+import { inWords } from "./refusal";
 import { openStack } from "./stack";
 import { waitingOf } from "./waiting";
 
@@ -107,25 +108,6 @@ function stageNamed(name: string | undefined): StageName {
   if (!stage) throw new VisibleError(USAGE, 2);
   return stage;
 }
-
-/** What a cluster answers to those whom it does not know, or who may not ask; or that it does not answer. */
-function inWords(error: unknown): unknown {
-  const { code, message } = error as { code?: unknown; message?: string };
-  if (code === 401 || code === 403) {
-    return new VisibleError(
-      `the cluster does not let this user in (${code}): log in, or have your role added; on AWS that is retort:cluster.admins`,
-      2,
-    );
-  }
-  if (typeof code === "string" && UNREACHABLE.includes(code)) {
-    return new VisibleError(
-      `the cluster's API cannot be reached from here (${message}); on AWS, add this address to retort:cluster.accessCidrs`,
-    );
-  }
-  return error;
-}
-
-const UNREACHABLE = ["ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "ETIMEDOUT", "EHOSTUNREACH"];
 
 main(process.argv.slice(2)).catch((error: unknown) => {
   process.exitCode = reported(inWords(error));

@@ -300,6 +300,17 @@ describe("the settings of a stack", () => {
     expect(resources.filter(({ type }) => type.startsWith("kubernetes:"))).toEqual([]);
   });
 
+  test("a cluster that does not answer is said in words, and nothing is registered", async () => {
+    const api = await KubernetesApi.start(works(store));
+    const variables = api.variables();
+    await api.stop();
+    const settings = { context: "lab", run: newRun(), storage: storage(keys), images: REQUIRED["images"] };
+    const { error, resources } = await recordingOf({ settings }, variables);
+    expect(error).toMatch(/^the cluster's API cannot be reached from here \(.*ECONNREFUSED.*\)/);
+    expect(error).not.toMatch(/\n\s+at /);
+    expect(resources.filter(({ type }) => type.startsWith("kubernetes:"))).toEqual([]);
+  });
+
   test("a run whose budget is used up is not started", async () => {
     const api = await cluster();
     const { error } = await record(api, { budget: { maxHours: 0.01 } }, { up: true });
