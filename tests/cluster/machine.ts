@@ -34,7 +34,7 @@ export interface OwnMachine {
 
 /**
  * RETORT_CLUSTER_CONTEXT, _ENDPOINT, _BUCKET, _KEY and _SECRET name a cluster and a store that are there already (its
- * images, built and pushed before by npm run images, are read from .cache/images.json); without them both are made, in
+ * images, built and pushed before by npm run images -- --store, are read from .cache/images.json); without them both are made, in
  * RETORT_CLUSTER_DIR.
  */
 export function machine(): Machine {
