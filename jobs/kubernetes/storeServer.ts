@@ -113,7 +113,9 @@ async function reasonOf(config: KubeConfig, namespace: string): Promise<string> 
   if (!pod) return "it has no pod yet";
   const warnings = await (await clusterOf(config, namespace)).warningsOf(pod.metadata?.name ?? "").catch(() => []);
   const { reason } = podWaitsFor(pod, warnings) ?? {};
-  if (reason?.includes("PersistentVolumeClaim")) return `${reason} (retort:storage.inCluster.storageClass)`;
+  // A claim keeps the class that it was made with.
+  const mend = `kubectl -n ${namespace} delete pvc ${STORE_SERVER.name}, then set retort:storage.inCluster.storageClass`;
+  if (reason?.includes("PersistentVolumeClaim")) return `${reason}\nno such volume can be had here: ${mend}`;
   const ended = pod.status?.containerStatuses?.[0]?.lastState?.terminated?.message;
   return reason ?? (ended ? `its server ends at once: ${ended.trim()}` : "its server starts");
 }
