@@ -9,8 +9,9 @@ import * as pulumi from "@pulumi/pulumi";
 import { LOCKED, UNPRIVILEGED } from "../jobs/job";
 import { MADE_HERE } from "../jobs/kubernetes/api";
 import { STORE_SERVER, type StoreServer } from "../jobs/kubernetes/storeServer";
-import { UNAWAITED, UNAWAITED_UP } from "./awaiting";
+import { engineKnows, UNAWAITED, UNAWAITED_UP } from "./awaiting";
 import { namespace } from "./namespace";
+import { portForward } from "./portForward";
 import { type Settings, storeNamespace } from "./settings";
 
 export interface InClusterStoreArgs {
@@ -43,16 +44,13 @@ export class InClusterStore extends pulumi.ComponentResource {
       dependsOn: [volume, keys, account],
     });
     new Service(`${name}-service`, service(own), inside);
-    const context = settings.context === undefined ? "" : `--context ${settings.context} `;
-    this.command = `kubectl ${context}-n ${own} port-forward deployment/${NAME} ${PORT}`;
+    this.command = portForward(settings.context, own, NAME, PORT);
     this.registerOutputs();
   }
 
   /** Resolves once the engine has made it: its pod may still be on its way. Never in a preview of a new stack. */
   made(): Promise<void> {
-    return new Promise((resolve) => {
-      this.deployment.metadata.uid.apply(() => resolve());
-    });
+    return engineKnows(this.deployment.metadata.uid);
   }
 }
 

@@ -5,6 +5,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { LOCKED, serviceAccount, UNPRIVILEGED } from "../jobs/job";
 import { MADE_HERE } from "../jobs/kubernetes/api";
 import { UNAWAITED, UNAWAITED_UP } from "./awaiting";
+import { portForward } from "./portForward";
 import type { Settings } from "./settings";
 
 export interface TensorBoardArgs {
@@ -34,8 +35,7 @@ export class TensorBoard extends pulumi.ComponentResource {
       },
       { parent: this },
     );
-    const context = settings.context === undefined ? "" : `--context ${settings.context} `;
-    this.command = `kubectl ${context}-n ${namespace} port-forward deployment/${NAME} ${PORT}`;
+    this.command = portForward(settings.context, namespace, NAME, PORT);
     this.registerOutputs();
   }
 }

@@ -4,6 +4,7 @@ import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
 import * as pulumi from "@pulumi/pulumi";
+import { engineKnows } from "../infra/awaiting";
 import type { Settings } from "../infra/settings";
 import { type Manifest, stageState } from "./artifacts";
 import { type Attempt, record, spentOn } from "./attempts";
@@ -113,7 +114,7 @@ function withRegistered(args: object): JobArgs {
 async function watch(plan: StagePlan, attempt: number, job: Job, args: ChainArgs, attempts: Attempt[]): Promise<void> {
   const { spec } = plan;
   const { cluster, store, settings, runs } = args;
-  await created(job);
+  await engineKnows(job.metadata.uid);
   const name = jobName(spec, attempt);
   const known = attempts.find((other) => other.job === name);
   const { nodes } = spreadOf(spec, settings.gpu);
@@ -145,12 +146,6 @@ async function watch(plan: StagePlan, attempt: number, job: Job, args: ChainArgs
   }
   await end("done");
 }
-
-/** Resolves once the engine has made the Job, or has found it there. */
-const created = (job: Job): Promise<void> =>
-  new Promise((resolve) => {
-    job.metadata.uid.apply(() => resolve());
-  });
 
 /** Shows on the Job's own row of `pulumi up`: the stream's id lets a new line take the place of the one before. */
 function rowOf(job: Job): Say {

@@ -11,6 +11,7 @@ import { type ByImage, imageTags } from "../../jobs/aws/images";
 import { RunMoney } from "../../jobs/aws/money";
 import { checkAccount } from "../../jobs/aws/preflight";
 import { s3Store } from "../../jobs/s3";
+import { engineKnows } from "../awaiting";
 import type { Ground, Target } from "../target";
 import { Access } from "./access";
 import { Buckets } from "./buckets";
@@ -107,8 +108,7 @@ async function create({ settings, stack, names, keys, money, tags, config }: Cre
   const registry = new Registry("images", { given: settings.images, tags, prefix: clusterName }, inAws);
 
   const images = await registry.images();
-  if (!pulumi.runtime.isDryRun())
-    await Promise.all(buckets.made.map(({ id }) => new Promise((done) => id.apply(done))));
+  if (!pulumi.runtime.isDryRun()) await Promise.all(buckets.made.map(({ id }) => engineKnows(id)));
   const { high: usdPerHour } = await money.price();
   let watched = () => {};
   return {
