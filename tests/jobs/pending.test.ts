@@ -1,7 +1,9 @@
 /** Why a Job has no running pod: every case in a person's words. */
 import type { CoreV1Event, V1Job, V1Pod } from "@kubernetes/client-node";
 import { expect, test } from "vitest";
+import type { Cluster } from "../../jobs/kubernetes/api";
 import { waitingFor } from "../../jobs/kubernetes/pending";
+import { waitingOf } from "../../jobs/kubernetes/waiting";
 
 const job = (given: Partial<V1Job> = {}): V1Job => given;
 const pod = (status: V1Pod["status"], spec?: Partial<V1Pod["spec"]>): V1Pod => ({
@@ -114,4 +116,15 @@ test("in a queue, Kueue's own reason", () => {
     reason: "the Job waits in the queue gpus: LocalQueue gpus doesn't exist",
     hopeless: false,
   });
+});
+
+test("a Job that was put back into its queue waits, whatever became of the pods that it had", async () => {
+  const cluster = { warningsOf: async () => [], queued: async () => "Preempted" } as Partial<Cluster> as Cluster;
+  const preempted = job({
+    spec: { suspend: true, template: {} },
+    metadata: { labels: { "kueue.x-k8s.io/queue-name": "gpus" } },
+  });
+  const before = pod({ phase: "Failed" });
+  expect((await waitingOf(cluster, preempted, before))?.reason).toBe("the Job waits in the queue gpus: Preempted");
+  expect(await waitingOf(cluster, job(), before)).toBeUndefined();
 });
